@@ -1,0 +1,214 @@
+"""Settings: the only reader of the environment and of `.env`."""
+
+import os
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from notifier.errors import InvalidInput
+from notifier.push.vapid import check_subject
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+PLACEHOLDER_SUBJECT = "mailto:newsroom@example.com"
+
+
+class Settings(BaseSettings):
+    """What an operator can set, from the environment or `.env`; the README's table is made of this.
+
+    Lists are comma-separated. The environment wins over `.env`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    port: int = Field(8000, ge=1, le=65535, description="Port of the web app.")
+    bind: str = Field("127.0.0.1", description="Address that the web app listens on.")
+    public_url: str | None = Field(
+        None,
+        description="Where readers and editors reach this service from outside, such as "
+        "`https://alerts.example.com`. Default: `http://localhost:PORT`.",
+    )
+    notifier_home: Path = Field(
+        Path("var"), description="Folder of the embedded database, broker data, keys and secrets."
+    )
+    database_url: str | None = Field(
+        None,
+        description="`postgresql+psycopg://…` or `sqlite:///…`. Default: SQLite in NOTIFIER_HOME.",
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey of yours. When set, no embedded broker is started."
+    )
+    broker_port: int = Field(
+        6390, ge=1, le=65535, description="Port of the embedded broker, on 127.0.0.1 only."
+    )
+    worker_processes: int = Field(
+        2, ge=1, le=64, description="Celery worker processes: how many batches go out at once."
+    )
+    web_threads: int = Field(8, ge=1, le=256, description="Threads that answer web requests.")
+    send_concurrency: int = Field(
+        100, ge=1, le=1000, description="Requests to push services in flight, per worker process."
+    )
+    publication_name: str = Field(
+        "The Daily Example", min_length=1, max_length=80, description="As readers know it."
+    )
+    sections: CommaSeparated = Field(
+        ("Politics", "World", "Business", "Sport", "Culture"),
+        description="The sections that readers can choose.",
+    )
+    vapid_subject: str = Field(
+        PLACEHOLDER_SUBJECT,
+        description="`mailto:` or `https:` address where push services reach you (RFC 8292).",
+    )
+    allowed_origins: CommaSeparated = Field(
+        (), description="Sites that may embed the prompt, such as `https://www.example.com`."
+    )
+    article_hosts: CommaSeparated = Field(
+        (), description="Hosts that an alert may link to. Empty: any https host."
+    )
+    extra_push_origins: CommaSeparated = Field(
+        (),
+        description="Push service origins accepted besides the browsers' own, such as "
+        "`http://localhost:9999` for development.",
+    )
+    push_connect_to: CommaSeparated = Field(
+        (),
+        description="Development only: `HOST:PORT:ADDRESS:PORT` reroutes to a push service.",
+    )
+    push_ca_file: Path | None = Field(
+        None, description="Certificate authority to trust instead of the built-in ones."
+    )
+    alert_validity: timedelta = Field(
+        timedelta(hours=4),
+        description="How long an alert may still be delivered, as ISO 8601 (`PT4H`) or seconds.",
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="Reverse proxies in front of the web app (X-Forwarded-*)."
+    )
+    opt_in_rate: str = Field(
+        "300 per minute", description="Opt-ins accepted from one client address."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log lines that are written."
+    )
+
+    @field_validator(
+        "sections",
+        "allowed_origins",
+        "article_hosts",
+        "extra_push_origins",
+        "push_connect_to",
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_origins", "extra_push_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(text) for text in value)
+
+    @field_validator("article_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if "/" in host or "@" in host:
+                raise ValueError(f"{host!r} is not a host; write it without https:// and path")
+        return tuple(host.lower() for host in value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str | None) -> str | None:
+        return None if not value else _origin(value)
+
+    @field_validator("vapid_subject")
+    @classmethod
+    def _subject(cls, value: str) -> str:
+        try:
+            return check_subject(value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("alert_validity")
+    @classmethod
+    def _validity(cls, value: timedelta) -> timedelta:
+        if not timedelta(minutes=1) <= value <= timedelta(days=7):
+            raise ValueError("must lie between one minute and seven days")
+        return value
+
+    @property
+    def home(self) -> Path:
+        return self.notifier_home.resolve()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'notifier.sqlite3'}"
+
+    @property
+    def base_url(self) -> str:
+        """Where this service is reached from outside, without a trailing slash."""
+        return self.public_url or f"http://localhost:{self.port}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should know before readers depend on these settings."""
+        found = [
+            f"EXTRA_PUSH_ORIGINS accepts {origin}, which is not encrypted: for development only."
+            for origin in self.extra_push_origins
+            if origin.startswith("http://")
+        ]
+        if self.push_connect_to:
+            found.append("PUSH_CONNECT_TO reroutes push messages: for development only.")
+        if self.vapid_subject == PLACEHOLDER_SUBJECT:
+            found.append(
+                "VAPID_SUBJECT is a placeholder: set it to an address that your newsroom reads."
+            )
+        return found
+
+
+def _origin(text: str) -> str:
+    """`scheme://host[:port]` in the form in which browsers write an origin (RFC 6454)."""
+    parts = urlsplit(text.rstrip("/"))
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.path
+        or parts.query
+        or parts.fragment
+        or parts.username is not None
+    ):
+        raise ValueError(f"{text!r} is not an origin such as https://www.example.com")
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, default_port) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment in which another process reads exactly these settings."""
+    environment = dict(os.environ)
+    for name, value in settings.model_dump(mode="json").items():
+        environment[name.upper()] = _text(value)
+    return environment
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return ",".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,72 @@
+"""Table of alerts, with their kinds and states."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from notifier.models.base import Base, UtcDateTime
+from notifier.models.subscription import RowId
+
+
+class AlertKind(StrEnum):
+    BREAKING = "breaking"
+    UPDATE = "update"
+    CORRECTION = "correction"
+    WITHDRAWAL = "withdrawal"
+
+
+class AlertState(StrEnum):
+    """`released` until every push message is settled, or until something ends it early.
+
+    `closing` while workers still hold leases on an alert that has been ended early; the last
+    four are final, and nothing waits in them.
+    """
+
+    RELEASED = "released"
+    CLOSING = "closing"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self not in (AlertState.RELEASED, AlertState.CLOSING)
+
+
+class Alert(Base):
+    """What an editor, or an article flagged as breaking, sends.
+
+    `closing_as` is the final state that an early end leads to, and what the rest of the audience
+    settles as. `plan_below` is where planning goes on: the ids below it have not been looked at.
+    `flagged_article_id` is the article whose flag raised this alert; its unique index is what
+    keeps repeated and concurrent publishing at one alert.
+    """
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        UniqueConstraint("story_id", "revision"),
+        Index("ix_alerts_open", "state", "planned_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    story_id: Mapped[int] = mapped_column(ForeignKey("stories.id"))
+    revision: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[AlertKind] = mapped_column(String(16))
+    state: Mapped[AlertState] = mapped_column(String(16))
+    closing_as: Mapped[AlertState | None] = mapped_column(String(16))
+    flagged_article_id: Mapped[str | None] = mapped_column(ForeignKey("articles.id"), unique=True)
+    title: Mapped[str] = mapped_column(String(300))
+    body: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(String(2048))
+    image: Mapped[str | None] = mapped_column(String(2048))
+    sections: Mapped[int] = mapped_column(BigInteger, default=0)  # 0: everybody
+    released_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    released_by: Mapped[str] = mapped_column(String(200))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    plan_below: Mapped[int] = mapped_column(RowId)
+    planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
