@@ -1,0 +1,69 @@
+"""Encryption of push messages: RFC 8291 over the aes128gcm coding of RFC 8188."""
+
+import hmac
+import os
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from notifier.errors import InvalidInput
+
+MAX_PLAINTEXT = 2700
+"""Bytes. Mozilla's bridged clients take 2,744; RFC 8291 itself allows 3,993."""
+
+_CURVE = ec.SECP256R1()
+_ECDH = ec.ECDH()
+_LAST_RECORD = b"\x02"
+_RECORD_SIZE = (4096).to_bytes(4, "big")
+_KEY_ID_LENGTH = b"\x41"  # 65 bytes: the sender's public key
+_AUTH_LENGTH = 16
+
+# Each is an `info` of RFC 5869 with the block counter of its first, and only, block.
+_IKM_INFO = b"WebPush: info\0"
+_BLOCK_ONE = b"\x01"
+_KEY_INFO = b"Content-Encoding: aes128gcm\0\x01"
+_NONCE_INFO = b"Content-Encoding: nonce\0\x01"
+
+
+def pad(plaintext: bytes) -> bytes:
+    """The one record of a message before encryption (RFC 8188, section 2); once per alert.
+
+    Raises InvalidInput when `plaintext` is longer than MAX_PLAINTEXT.
+    """
+    if len(plaintext) > MAX_PLAINTEXT:
+        raise InvalidInput(
+            f"The notification takes {len(plaintext):,} bytes; "
+            f"at most {MAX_PLAINTEXT:,} can be sent."
+        )
+    return plaintext + _LAST_RECORD
+
+
+def encrypt(padded: bytes, p256dh: bytes, auth: bytes) -> bytes:
+    """The body of a push message for one browser, under a key pair and salt of its own.
+
+    `padded` comes from `pad`; `p256dh` is the browser's public key (an uncompressed point, 65
+    bytes), `auth` its secret (16 bytes). Raises ValueError when these are not that.
+    """
+    return encrypt_with(padded, p256dh, auth, ec.generate_private_key(_CURVE), os.urandom(16))
+
+
+def encrypt_with(
+    padded: bytes, p256dh: bytes, auth: bytes, private_key: ec.EllipticCurvePrivateKey, salt: bytes
+) -> bytes:
+    """`encrypt` with a given key pair and salt, neither of which may ever be used twice."""
+    if len(auth) != _AUTH_LENGTH:
+        raise ValueError("the auth secret is not 16 bytes long")
+    browser_key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
+    sender_point = private_key.public_key().public_bytes(
+        Encoding.X962, PublicFormat.UncompressedPoint
+    )
+    # HKDF (RFC 5869) as single HMACs: every output fits one block, and key and nonce share their
+    # extraction. A little cheaper than HKDF objects; the key agreement is half of the whole cost.
+    shared = hmac.digest(auth, private_key.exchange(_ECDH, browser_key), "sha256")
+    ikm = hmac.digest(shared, _IKM_INFO + p256dh + sender_point + _BLOCK_ONE, "sha256")
+    key_material = hmac.digest(salt, ikm, "sha256")
+    key = hmac.digest(key_material, _KEY_INFO, "sha256")[:16]
+    nonce = hmac.digest(key_material, _NONCE_INFO, "sha256")[:12]
+    record = AESGCM(key).encrypt(nonce, padded, None)
+    return salt + _RECORD_SIZE + _KEY_ID_LENGTH + sender_point + record
