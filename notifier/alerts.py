@@ -1,0 +1,160 @@
+"""The alert's state machine: released, ended early, finished."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import case, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from notifier import audience
+from notifier.db import now_of
+from notifier.errors import Conflict, NotFound
+from notifier.models import Alert, AlertKind, AlertState, Batch, Story
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an alert says, and to whom; `url` and `image` have passed the LinkPolicy."""
+
+    title: str
+    body: str
+    url: str
+    image: str | None = None
+    section_bits: int = 0
+    kind: AlertKind = AlertKind.BREAKING
+
+
+def release(
+    session: Session,
+    draft: Draft,
+    *,
+    validity: timedelta,
+    released_by: str,
+    story_id: int | None = None,
+    flagged_article_id: str | None = None,
+) -> Alert:
+    """Release an alert to everybody who has opted in until now and wants it.
+
+    The caller commits and then rings a worker; a ring that is lost costs seconds only. A later
+    alert of a story supersedes the earlier ones in the same transaction.
+    """
+    now = now_of(session)
+    if story_id is None:
+        story = Story(created_at=now)
+        session.add(story)
+        session.flush()
+        story_id = story.id
+    else:
+        # Releases of one story wait for each other here, so that revisions follow one another.
+        session.execute(select(Story.id).where(Story.id == story_id).with_for_update())
+    earlier = session.execute(
+        select(Alert.id, Alert.revision).where(Alert.story_id == story_id)
+    ).all()
+    alert = Alert(
+        story_id=story_id,
+        revision=max((revision for _, revision in earlier), default=0) + 1,
+        kind=draft.kind,
+        state=AlertState.RELEASED,
+        flagged_article_id=flagged_article_id,
+        title=draft.title,
+        body=draft.body,
+        url=draft.url,
+        image=draft.image,
+        sections=draft.section_bits,
+        released_at=now,
+        released_by=released_by,
+        expires_at=now + validity,
+        plan_below=audience.end(session),
+    )
+    session.add(alert)
+    for alert_id, _ in earlier:
+        close(session, alert_id, AlertState.SUPERSEDED)
+    session.flush()
+    return alert
+
+
+def stop(session: Session, alert_id: int) -> Alert:
+    """Send an alert to nobody else. Raises NotFound, and Conflict when it has ended already."""
+    if not close(session, alert_id, AlertState.STOPPED):
+        alert = get(session, alert_id)
+        raise Conflict(f"The alert is already {alert.closing_as or alert.state}.")
+    return get(session, alert_id)
+
+
+def close(session: Session, alert_id: int, state: AlertState) -> bool:
+    """Begin to end an alert early, in `state`; answers whether it was still released.
+
+    What no worker holds is settled at once. A worker that holds a batch learns of it at its
+    next checkpoint, and a dead worker's batch is settled when its lease has run out.
+    """
+    closed = session.execute(
+        update(Alert)
+        .where(Alert.id == alert_id, Alert.state == AlertState.RELEASED)
+        .values(
+            state=AlertState.CLOSING,
+            closing_as=state,
+            planned_at=func.coalesce(Alert.planned_at, now_of(session)),
+        )
+        .returning(Alert.id)
+    ).one_or_none()
+    if closed is None:
+        return False
+    settle_unheld(session, alert_id, state)
+    end_if_settled(session, alert_id)
+    return True
+
+
+def settle_unheld(session: Session, alert_id: int, state: AlertState) -> None:
+    """Settle, as `state` says, everybody waiting in batches of the alert that nobody holds."""
+    count = {
+        AlertState.STOPPED: Batch.stopped,
+        AlertState.SUPERSEDED: Batch.superseded,
+        AlertState.EXPIRED: Batch.expired,
+    }[state]
+    session.execute(
+        update(Batch)
+        .where(
+            Batch.alert_id == alert_id,
+            Batch.is_open,
+            or_(Batch.lease_until.is_(None), Batch.lease_until <= now_of(session)),
+        )
+        .values(
+            {count: count + Batch.waiting, Batch.waiting: 0, Batch.is_open: False}
+            | {Batch.claim_token: None, Batch.lease_until: None}
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def end_if_settled(session: Session, alert_id: int) -> bool:
+    """Bring an alert into its final state if nobody of its audience is waiting any more."""
+    ended = session.execute(
+        update(Alert)
+        .where(
+            Alert.id == alert_id,
+            Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]),
+            Alert.planned_at.is_not(None),
+            ~exists().where(Batch.alert_id == alert_id, Batch.is_open),
+        )
+        .values(
+            state=case((Alert.closing_as.is_(None), AlertState.FINISHED), else_=Alert.closing_as),
+            ended_at=now_of(session),
+        )
+        .returning(Alert.id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return ended is not None
+
+
+def get(session: Session, alert_id: int) -> Alert:
+    """The alert as the database has it now. Raises NotFound."""
+    alert = session.get(Alert, alert_id, populate_existing=True)
+    if alert is None:
+        raise NotFound(f"There is no alert {alert_id}.")
+    return alert
+
+
+def latest(session: Session, limit: int) -> Sequence[Alert]:
+    """The alerts released last."""
+    return session.scalars(select(Alert).order_by(Alert.id.desc()).limit(limit)).all()

@@ -1,0 +1,87 @@
+"""The database: engine, transactions, its clock, and what makes SQLite safe for many processes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.orm import Session
+
+BUSY_TIMEOUT_MS = 15_000
+
+
+class Database:
+    """Short transactions on SQLite or PostgreSQL.
+
+    One instance a process, made after any fork. `url` is an SQLAlchemy URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+            _prepare_sqlite(self.engine)
+        else:
+            self.engine = create_engine(
+                parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+            )
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Session]:
+        """A transaction that may write; commits at the end, or rolls back on any error.
+
+        With `durable=False` a power cut may undo the commit, never tear it; a killed process
+        cannot. That is for checkpoints, whose loss costs duplicates at most.
+        """
+        with self._session(writes=True, durable=durable) as session, session.begin():
+            if not durable and not self.is_sqlite:
+                session.execute(select(func.set_config("synchronous_commit", "off", True)))
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads, and on SQLite never waits for a writer."""
+        with self._session(writes=False, durable=True) as session, session.begin():
+            yield session
+
+    def _session(self, *, writes: bool, durable: bool) -> Session:
+        engine = self.engine.execution_options(writes=writes, durable=durable)
+        return Session(engine, expire_on_commit=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def now_of(session: Session) -> datetime:
+    """The time that ledger, expiry and TTL go by.
+
+    PostgreSQL's own clock, so that hosts whose clocks differ agree; with SQLite all processes
+    share one host, and its clock.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours to give, see below
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(
+            f"PRAGMA synchronous = {'FULL' if options.get('durable', True) else 'NORMAL'}"
+        )
+        # A deferred transaction that turns into a writer fails at once with "database is
+        # locked" when another wrote meanwhile; an immediate one waits its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", True) else "BEGIN")

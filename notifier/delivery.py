@@ -1,0 +1,317 @@
+"""The loop that joins ledger, push and outcomes: claims batches, sends, settles, checkpoints."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from notifier.clock import boot_time
+from notifier.db import Database
+from notifier.ledger import Ledger, Lease, LeaseLost
+from notifier.models import AlertKind, AlertState, Subscription, topic_of
+from notifier.notification import Appearance, render
+from notifier.push import (
+    Accepted,
+    Gone,
+    Message,
+    Outcome,
+    Rejected,
+    Sender,
+    Target,
+    Throttled,
+    Unreachable,
+    pad,
+)
+
+log = structlog.get_logger()
+
+MOST_LEASES = 3
+"""Batches held at once, so that one batch's stragglers do not stall the next batch's start."""
+
+LEASE_TO_SPARE = timedelta(seconds=6)
+"""No send starts with less lease left: a request takes 5 s at most, and then must be recorded."""
+
+RENEW_WITHIN = timedelta(seconds=9)
+"""With less lease left a checkpoint renews it, though there is nothing new to record."""
+
+SENDS_A_CHECKPOINT = 50
+CHECKPOINT_SHARE = 20  # a checkpoint may take one part in twenty of the time
+CHECKPOINT_AFTER = timedelta(milliseconds=250)
+
+POLL = timedelta(milliseconds=50)
+LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
+FIRST_RETRY = timedelta(seconds=1)
+LONGEST_RETRY = timedelta(minutes=1)
+
+COUNT_OF_ENDING = {
+    AlertState.STOPPED: "stopped",
+    AlertState.SUPERSEDED: "superseded",
+    AlertState.EXPIRED: "expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    bit: int
+    subscription_id: int
+    endpoint_hash: bytes
+    push_service: str
+    target: Target
+
+
+@dataclass(slots=True)
+class _Run:
+    """One leased batch while it is being sent."""
+
+    lease: Lease
+    recipients: Iterator[_Recipient]
+    in_flight: int = 0
+    exhausted: bool = False
+    lost: bool = False
+    postponed: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def may_send(self) -> bool:
+        left = self.lease.deadline - boot_time()
+        return not (self.exhausted or self.lost) and left > LEASE_TO_SPARE.total_seconds()
+
+    @property
+    def drained(self) -> bool:
+        return not self.in_flight and (self.exhausted or self.lost)
+
+    def postpone(self, push_service: str, until: datetime) -> None:
+        earliest = self.postponed.get(push_service, until)
+        self.postponed[push_service] = max(earliest, until)
+
+
+class Delivery:
+    """Works on due batches until there are none, or until it is told to leave.
+
+    One instance a process; it is not thread-safe. Every push message of every alert passes
+    through `run`.
+    """
+
+    def __init__(
+        self, db: Database, ledger: Ledger, sender: Sender, appearance: Appearance
+    ) -> None:
+        self._db = db
+        self._ledger = ledger
+        self._sender = sender
+        self._appearance = appearance
+        self._plaintexts: dict[tuple[int, bool], bytes] = {}
+        self._runs: list[_Run] = []
+        self._checkpointed_at = boot_time()
+        self._checkpoint_took = 0.0
+        self._saving = True
+        self._look_at = 0.0
+
+    def run(self, work_for: timedelta, keep_going: Callable[[], bool] = lambda: True) -> None:
+        """Claim and send for `work_for`, then finish what was claimed and return.
+
+        Returns earlier when nothing is due, or soon after `keep_going` says no: then what has
+        not been sent is given back for others to send. Plans alerts that nobody has planned yet,
+        so that a new alert never waits for a free worker.
+        """
+        leave_at = boot_time() + work_for.total_seconds()
+        self._look_at = 0.0
+        try:
+            while True:
+                going = keep_going()
+                if not going:
+                    for run in self._runs:
+                        run.exhausted = True
+                self._fill(may_claim=going and boot_time() < leave_at)
+                if not self._runs:
+                    return
+                for (run, recipient), outcome in self._sender.poll(POLL):
+                    self._settle(run, recipient, outcome)
+                self._save()
+        except Exception as error:
+            self._abandon(error)
+            raise
+
+    def _fill(self, *, may_claim: bool) -> None:
+        """Hand requests to the sender while it has room, claiming batches as they run out."""
+        while self._saving and self._sender.free > 0:
+            run = next((run for run in self._runs if run.may_send), None)
+            if run is None:
+                if not (may_claim and self._claim()):
+                    return
+                continue
+            recipient = next(run.recipients, None)
+            if recipient is None:
+                run.exhausted = True
+                continue
+            self._send(run, recipient)
+
+    def _claim(self) -> bool:
+        if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
+            return False
+        self._ledger.plan()
+        lease = self._ledger.claim()
+        if lease is None:
+            self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
+            return False
+        run = _Run(lease, iter(()))
+        self._runs.append(run)
+        run.recipients = iter(self._recipients(run))
+        return True
+
+    def _recipients(self, run: _Run) -> list[_Recipient]:
+        """Those of a batch who wait and may be sent to now, as their rows stand at this moment."""
+        lease = run.lease
+        bits = {lease.ids[bit]: bit for bit in range(len(lease.ids)) if lease.is_waiting(bit)}
+        with self._db.read() as session:
+            rows = session.execute(
+                select(
+                    Subscription.id,
+                    Subscription.endpoint_hash,
+                    Subscription.push_service,
+                    Subscription.endpoint,
+                    Subscription.p256dh,
+                    Subscription.auth,
+                    Subscription.vapid_key_id,
+                ).where(Subscription.id.in_(bits), Subscription.gone_at.is_(None))
+            ).all()
+        found = []
+        now = lease.now()
+        holds = {name: datetime.fromtimestamp(at, now.tzinfo) for name, at in lease.holds.items()}
+        for row in rows:
+            bit = bits.pop(row.id)
+            held_until = holds.get(row.push_service)
+            if held_until is not None and held_until > now:
+                run.postpone(row.push_service, held_until)
+                continue
+            target = Target(row.endpoint, row.p256dh, row.auth, row.vapid_key_id)
+            found.append(_Recipient(bit, row.id, row.endpoint_hash, row.push_service, target))
+        for bit in bits.values():
+            lease.settle(bit, "left")
+        found.sort(key=lambda recipient: recipient.bit)
+        return found
+
+    def _send(self, run: _Run, recipient: _Recipient) -> None:
+        lease = run.lease
+        ttl = int((lease.alert.expires_at - lease.now()).total_seconds())
+        if ttl <= 0:
+            lease.settle(recipient.bit, "expired")
+            return
+        message = Message(
+            padded=self._plaintext(lease, declarative=recipient.push_service == "apple"),
+            ttl=ttl,
+            urgency="normal" if lease.alert.kind == AlertKind.UPDATE else "high",
+            topic=topic_of(lease.alert.story_id),
+        )
+        run.in_flight += 1
+        self._sender.submit((run, recipient), recipient.target, message)
+
+    def _plaintext(self, lease: Lease, *, declarative: bool) -> bytes:
+        key = (lease.alert.id, declarative)
+        if key not in self._plaintexts:
+            if len(self._plaintexts) >= 32:
+                self._plaintexts.clear()
+            plaintext = render(lease.alert, self._appearance, declarative=declarative)
+            self._plaintexts[key] = pad(plaintext)
+        return self._plaintexts[key]
+
+    def _settle(self, run: _Run, recipient: _Recipient, outcome: Outcome) -> None:
+        run.in_flight -= 1
+        lease = run.lease
+        match outcome:
+            case Accepted():
+                lease.settle(recipient.bit, "accepted")
+            case Gone():
+                lease.settle(recipient.bit, "gone")
+                lease.deactivate(recipient.subscription_id, recipient.endpoint_hash)
+            case Rejected():
+                lease.settle(recipient.bit, "rejected")
+            case Throttled(retry_after=pause) | Unreachable(retry_after=pause):
+                until = lease.now() + (pause if pause is not None else _backoff(lease.rounds))
+                if until >= lease.alert.expires_at:
+                    lease.settle(recipient.bit, "expired")
+                else:
+                    run.postpone(recipient.push_service, until)
+
+    def _save(self) -> None:
+        """Finish the runs that are through, and checkpoint the others when it is time."""
+        try:
+            if self._checkpoint_is_due():
+                self._checkpoint()
+            for run in [run for run in self._runs if run.drained]:
+                self._finish(run)
+            self._saving = True
+        except SQLAlchemyError as error:
+            # Sending goes on only while its outcomes can be recorded.
+            if self._saving:
+                log.error("checkpoint_failed", error=type(error).__name__)
+            self._saving = False
+            self._forget_dead_leases()
+
+    def _checkpoint_is_due(self) -> bool:
+        unsaved = sum(run.lease.unsaved for run in self._runs)
+        since = boot_time() - self._checkpointed_at
+        renew = RENEW_WITHIN.total_seconds()
+        if any(not run.lost and run.lease.deadline - boot_time() < renew for run in self._runs):
+            return since > POLL.total_seconds()
+        if since < CHECKPOINT_SHARE * self._checkpoint_took:
+            return False
+        # Without news, a checkpoint still asks whether somebody has stopped the alert.
+        return unsaved >= SENDS_A_CHECKPOINT or since >= CHECKPOINT_AFTER.total_seconds()
+
+    def _checkpoint(self) -> None:
+        started = boot_time()
+        self._checkpointed_at = started
+        held = {run.lease.batch_id: run for run in self._runs if not run.lost}
+        lost = self._ledger.checkpoint([run.lease for run in held.values()])
+        for lease in lost:
+            log.warning("lease_lost", batch=lease.batch_id)
+            held[lease.batch_id].lost = True
+        for run in held.values():
+            if run.lease.closing_as is not None:
+                run.exhausted = True
+        self._checkpointed_at = boot_time()
+        self._checkpoint_took = self._checkpointed_at - started
+
+    def _finish(self, run: _Run) -> None:
+        lease = run.lease
+        if not run.lost:
+            if lease.closing_as is not None:
+                lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
+            now = lease.now()
+            lease.holds = {name: until.timestamp() for name, until in run.postponed.items()}
+            # Nothing postponed but some waiting: this worker was told to leave before its end.
+            pause = min(run.postponed.values(), default=now) - now
+            try:
+                self._ledger.finish(lease, again_in=max(pause, timedelta()))
+            except LeaseLost:
+                log.warning("lease_lost", batch=lease.batch_id)
+        self._runs.remove(run)
+
+    def _forget_dead_leases(self) -> None:
+        for run in self._runs:
+            if boot_time() >= run.lease.deadline:
+                run.lost = True
+        self._runs = [run for run in self._runs if run.in_flight or not run.lost]
+
+    def _abandon(self, error: Exception) -> None:
+        """Give everything back after a crash, and forget the answers that are still to come."""
+        runs, self._runs = self._runs, []
+        while self._sender.in_flight:
+            for (run, recipient), outcome in self._sender.poll(POLL):
+                self._settle(run, recipient, outcome)
+        for run in runs:
+            try:
+                self._ledger.checkpoint([run.lease])
+                self._ledger.abandon(run.lease, f"{type(error).__name__}: {error}")
+            except SQLAlchemyError as failure:
+                # The lease runs out by itself then, and counts as a claim that failed.
+                log.error("abandon_failed", batch=run.lease.batch_id, error=type(failure).__name__)
+
+
+def _backoff(rounds: int) -> timedelta:
+    """How long to wait after the given number of fruitless rounds: doubling, with jitter."""
+    pause: timedelta = min(FIRST_RETRY * 2 ** min(rounds, 10), LONGEST_RETRY)
+    return pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,399 @@
+"""The ledger: plans batches, leases them to workers, and records what became of every reader."""
+
+import random
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from notifier import alerts, audience, latency
+from notifier.clock import boot_time
+from notifier.db import Database, now_of
+from notifier.models import (
+    COUNTS,
+    Alert,
+    AlertKind,
+    AlertState,
+    Batch,
+    BatchMembers,
+    Subscription,
+)
+
+BATCH_SIZE = 1_000
+BATCHES_A_STEP = 10
+"""How many batches are planned in one transaction, so that sending can start on them."""
+
+LEASE = timedelta(seconds=15)
+MOST_FUTILE_CLAIMS = 5
+RETRY_AFTER_A_CRASH = timedelta(seconds=2)
+
+_CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
+
+_URGENCY = case(
+    (Alert.kind == AlertKind.WITHDRAWAL, 0), (Alert.kind == AlertKind.CORRECTION, 1), else_=2
+)
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the batch by now, or it has been settled: stop working on it."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A batch that this worker holds until `deadline` (boot-time seconds), and what it found out.
+
+    `settle` and `forget` change only this object; `Ledger.checkpoint` makes it last.
+    """
+
+    batch_id: int
+    token: str
+    alert: Alert
+    ids: list[int]
+    waiting: int
+    settled_bits: int
+    accepted_bits: int
+    counts: dict[str, int]
+    seconds_to_accept: dict[str, int]
+    holds: dict[str, float]
+    rounds: int
+    claimed_at: datetime  # by the ledger's clock
+    claimed_boot_time: float
+    deadline: float
+    closing_as: AlertState | None = None
+    gone: list[tuple[int, bytes]] = field(default_factory=list)
+    unsaved: int = 0
+
+    def now(self) -> datetime:
+        """The ledger's time, carried on from the claim by the clock that nobody sets."""
+        return self.claimed_at + timedelta(seconds=boot_time() - self.claimed_boot_time)
+
+    def is_waiting(self, bit: int) -> bool:
+        return not self.settled_bits >> bit & 1
+
+    def settle(self, bit: int, count: str) -> None:
+        """Record what became of the subscription at `bit`; `count` is one of COUNTS."""
+        if not self.is_waiting(bit):
+            raise ValueError(f"bit {bit} of batch {self.batch_id} is settled already")
+        self.settled_bits |= 1 << bit
+        self.counts[count] += 1
+        self.waiting -= 1
+        self.unsaved += 1
+        if count == "accepted":
+            self.accepted_bits |= 1 << bit
+            bucket = latency.bucket_of((self.now() - self.alert.released_at).total_seconds())
+            self.seconds_to_accept[bucket] = self.seconds_to_accept.get(bucket, 0) + 1
+
+    def deactivate(self, subscription_id: int, endpoint_hash: bytes) -> None:
+        """Note that this endpoint is no more; a reader who has renewed meanwhile is not touched."""
+        self.gone.append((subscription_id, endpoint_hash))
+
+    def settle_rest(self, count: str) -> None:
+        """Settle everybody who is still waiting."""
+        for bit in range(len(self.ids)):
+            if self.is_waiting(bit):
+                self.settle(bit, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What waits to be worked on now; `batches` counts no further than it was asked to."""
+
+    unplanned: int
+    batches: int
+
+
+class Ledger:
+    """Every change of batches goes through here; each method is a transaction of its own."""
+
+    def __init__(self, db: Database, *, lease: timedelta = LEASE, batch_size: int = BATCH_SIZE):
+        self._db = db
+        self._lease = lease
+        self._batch_size = batch_size
+
+    def plan(self) -> bool:
+        """Plan up to ten batches of the alert that needs it most; False when none needs it."""
+        with self._db.read() as session:
+            alert_id = session.scalars(_unplanned().limit(1)).one_or_none()
+        if alert_id is None:
+            return False
+        with self._db.write() as session:
+            alert = session.scalars(
+                _unplanned().where(Alert.id == alert_id).with_only_columns(Alert).with_for_update()
+            ).one_or_none()
+            if alert is not None:
+                self._plan_step(session, alert)
+        with self._db.write() as session:
+            alerts.end_if_settled(session, alert_id)
+        return True
+
+    def _plan_step(self, session: Session, alert: Alert) -> None:
+        now = now_of(session)
+        most = self._batch_size * BATCHES_A_STEP
+        ids = list(audience.ids_below(session, alert.sections, alert.plan_below, most))
+        for start in range(0, len(ids), self._batch_size):
+            members = ids[start : start + self._batch_size]
+            batch = Batch(
+                alert_id=alert.id, size=len(members), waiting=len(members), not_before=now
+            )
+            session.add(batch)
+            session.flush()
+            session.add(BatchMembers(batch_id=batch.id, subscription_ids=members))
+        if ids:
+            alert.plan_below = ids[-1]
+        if len(ids) < most:
+            alert.planned_at = now
+
+    def claim(self) -> Lease | None:
+        """Lease a due batch: of the most urgent kind, then of the alert that was served least.
+
+        None when nothing is due. A batch whose worker has died is due when its lease ends.
+        """
+        while True:
+            with self._db.read() as session:
+                candidates = _candidates(session)
+            if not candidates:
+                return None
+            for batch_id in candidates:
+                # Read before the claim, so that this worker stops before others may start.
+                started = boot_time()
+                with self._db.write() as session:
+                    lease = self._try_claim(session, batch_id, started)
+                if lease is not None:
+                    return lease
+
+    def _try_claim(self, session: Session, batch_id: int, started: float) -> Lease | None:
+        now = now_of(session)
+        batch = session.get(Batch, batch_id)
+        if batch is None or not batch.is_open:
+            return None
+        alert = session.get_one(Alert, batch.alert_id)
+        previous = batch.claim_token
+        # With a token still there, its holder has neither finished nor given it back.
+        futile = batch.futile_claims if previous is None else _futile_claims(batch)
+        failed = futile >= MOST_FUTILE_CLAIMS
+        token = secrets.token_hex(16)
+        values = {
+            "claim_token": None if failed else token,
+            "lease_until": None if failed else now + self._lease,
+            "futile_claims": futile,
+            "waiting_at_claim": batch.waiting,
+        }
+        if failed:
+            values |= {"failed": batch.failed + batch.waiting, "waiting": 0, "is_open": False}
+        won = session.execute(
+            update(Batch)
+            .where(
+                Batch.id == batch_id,
+                Batch.claim_token.is_not_distinct_from(previous),
+                _is_due(now),
+                exists().where(Alert.id == Batch.alert_id, Alert.state == AlertState.RELEASED),
+            )
+            .values(values)
+            .returning(Batch.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if failed or won is None:
+            return None
+        return Lease(
+            batch_id=batch_id,
+            token=token,
+            alert=alert,
+            ids=session.get_one(BatchMembers, batch_id).subscription_ids,
+            waiting=batch.waiting,
+            settled_bits=batch.settled_bits,
+            accepted_bits=batch.accepted_bits,
+            counts={name: getattr(batch, name) for name in COUNTS},
+            seconds_to_accept=dict(batch.seconds_to_accept),
+            holds=dict(batch.holds),
+            rounds=batch.rounds,
+            claimed_at=now,
+            claimed_boot_time=started,
+            deadline=started + self._lease.total_seconds(),
+        )
+
+    def checkpoint(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Make what the leases found out last, and renew them; answers those that are lost.
+
+        Writes whole bitmaps and counts, so that doing it twice does no harm. Sets `closing_as`
+        on the leases of an alert that has been ended early.
+        """
+        lost = []
+        started = boot_time()
+        with self._db.write(durable=False) as session:
+            until = now_of(session) + self._lease
+            for lease in leases:
+                if not self._save(session, lease, {"lease_until": until}):
+                    lost.append(lease)
+                lease.closing_as = session.scalars(
+                    select(Alert.closing_as).where(Alert.id == lease.alert.id)
+                ).one()
+        for lease in leases:
+            lease.unsaved = 0
+            lease.gone.clear()
+            lease.deadline = started + self._lease.total_seconds()
+        return lost
+
+    def finish(self, lease: Lease, *, again_in: timedelta = timedelta()) -> None:
+        """Give a lease back: settled, or to be claimed again after `again_in` by its waiting rest.
+
+        Raises LeaseLost when it was not held any more.
+        """
+        with self._db.write() as session:
+            values: dict[str, object] = {"claim_token": None, "lease_until": None}
+            if lease.waiting:
+                values |= {
+                    "not_before": now_of(session) + again_in,
+                    "holds": lease.holds,
+                    "rounds": lease.rounds + 1,
+                    "futile_claims": 0,
+                }
+            else:
+                values["is_open"] = False
+            if not self._save(session, lease, values):
+                raise LeaseLost
+        if not lease.waiting:
+            with self._db.write() as session:
+                alerts.end_if_settled(session, lease.alert.id)
+
+    def abandon(self, lease: Lease, error: str) -> None:
+        """Give back a lease whose work has crashed; `error` is shown to ops.
+
+        A claim that settled nobody was futile, and after five of those the rest has failed.
+        """
+        with self._db.write() as session:
+            batch = session.get(Batch, lease.batch_id)
+            if batch is None or batch.claim_token != lease.token:
+                return
+            batch.futile_claims = _futile_claims(batch)
+            batch.last_error = error[:200]
+            batch.claim_token = None
+            batch.lease_until = None
+            batch.not_before = now_of(session) + RETRY_AFTER_A_CRASH
+            if batch.futile_claims >= MOST_FUTILE_CLAIMS:
+                batch.failed += batch.waiting
+                batch.waiting = 0
+                batch.is_open = False
+        with self._db.write() as session:
+            alerts.end_if_settled(session, lease.alert.id)
+
+    def due(self, most: int) -> Due:
+        """What waits to be worked on now; counts at most `most` batches."""
+        with self._db.read() as session:
+            unplanned = session.scalars(
+                select(func.count()).select_from(_unplanned().subquery())
+            ).one()
+            due = (
+                select(Batch.id)
+                .join(Alert, Alert.id == Batch.alert_id)
+                .where(Alert.state == AlertState.RELEASED, _is_due(now_of(session)))
+                .limit(most)
+            )
+            return Due(
+                unplanned, session.scalars(select(func.count()).select_from(due.subquery())).one()
+            )
+
+    def tidy(self) -> None:
+        """What only time brings about: alerts expire, and what died in mid-work is closed."""
+        with self._db.read() as session:
+            now = now_of(session)
+            is_open = Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING])
+            rows = session.execute(
+                select(Alert.id, Alert.closing_as, Alert.expires_at).where(is_open)
+            ).all()
+        for alert_id, closing_as, expires_at in rows:
+            with self._db.write() as session:
+                if closing_as is not None:
+                    alerts.settle_unheld(session, alert_id, closing_as)
+                elif expires_at <= now:
+                    alerts.close(session, alert_id, AlertState.EXPIRED)
+                alerts.end_if_settled(session, alert_id)
+
+    @staticmethod
+    def _save(session: Session, lease: Lease, values: dict[str, object]) -> bool:
+        saved = session.execute(
+            update(Batch)
+            .where(Batch.id == lease.batch_id, Batch.claim_token == lease.token)
+            .values(
+                waiting=lease.waiting,
+                settled_bits=lease.settled_bits,
+                accepted_bits=lease.accepted_bits,
+                seconds_to_accept=lease.seconds_to_accept,
+                **lease.counts,
+                **values,
+            )
+            .returning(Batch.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        for subscription_id, endpoint_hash in lease.gone if saved else ():
+            session.execute(
+                update(Subscription)
+                .where(
+                    Subscription.id == subscription_id,
+                    Subscription.endpoint_hash == endpoint_hash,
+                )
+                .values(gone_at=now_of(session))
+            )
+        return saved is not None
+
+
+def _futile_claims(batch: Batch) -> int:
+    """How many claims in a row have settled nobody, the one that has just ended among them."""
+    return batch.futile_claims + 1 if batch.waiting == batch.waiting_at_claim else 0
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        Batch.is_open,
+        Batch.not_before <= now,
+        or_(Batch.lease_until.is_(None), Batch.lease_until <= now),
+    )
+
+
+def _unplanned():  # type: ignore[no-untyped-def]  # Select's own type changes with its columns
+    planned: ScalarSelect[int] = (
+        select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
+    )
+    return (
+        select(Alert.id)
+        .where(Alert.state == AlertState.RELEASED, Alert.planned_at.is_(None))
+        .order_by(_URGENCY, planned, Alert.id)
+    )
+
+
+def _candidates(session: Session) -> list[int]:
+    """Some batches of the alert whose turn it is, in random order."""
+    now = now_of(session)
+    served = (
+        select(func.count())
+        .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
+        .scalar_subquery()
+    )
+    earlier = aliased(Alert)
+    # The earlier alert's last messages must be out before the one that supersedes it starts.
+    still_sending = exists().where(
+        earlier.story_id == Alert.story_id,
+        earlier.revision < Alert.revision,
+        Batch.alert_id == earlier.id,
+        Batch.is_open,
+        Batch.lease_until > now,
+    )
+    alert_id = session.scalars(
+        select(Alert.id)
+        .where(
+            Alert.state == AlertState.RELEASED,
+            Alert.expires_at > now,
+            exists().where(Batch.alert_id == Alert.id, _is_due(now)),
+            ~still_sending,
+        )
+        .order_by(_URGENCY, served, Alert.id)
+        .limit(1)
+    ).one_or_none()
+    if alert_id is None:
+        return []
+    due = select(Batch.id).where(Batch.alert_id == alert_id, _is_due(now))
+    found = list(session.scalars(due.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
+    random.shuffle(found)
+    return found

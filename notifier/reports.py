@@ -1,0 +1,71 @@
+"""The read side: how an alert is getting on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from notifier import latency
+from notifier.models import COUNTS, Alert, AlertState, Batch
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an alert stands.
+
+    `counts` has `audience`, `waiting` and everything of COUNTS; the audience is the sum of the
+    others. While `planning`, the audience still grows. `seconds_to` says within how many seconds
+    of the release that per cent of the audience had been accepted, None until it is reached.
+    """
+
+    state: AlertState
+    planning: bool
+    counts: dict[str, int]
+    seconds_to: dict[str, float | None]
+
+
+def progress(session: Session, alert: Alert) -> Progress:
+    """The progress of one alert; see `progress_of` for several."""
+    return progress_of(session, [alert])[alert.id]
+
+
+def progress_of(session: Session, shown: Sequence[Alert]) -> dict[int, Progress]:
+    """The progress of each of the alerts, by id."""
+    ids = [alert.id for alert in shown]
+    columns = [func.coalesce(func.sum(getattr(Batch, name)), 0) for name in ("waiting", *COUNTS)]
+    sums = session.execute(
+        select(Batch.alert_id, func.coalesce(func.sum(Batch.size), 0), *columns)
+        .where(Batch.alert_id.in_(ids))
+        .group_by(Batch.alert_id)
+    ).all()
+    counts_by_alert = {
+        row[0]: dict(zip(("audience", "waiting", *COUNTS), map(int, row[1:]), strict=True))
+        for row in sums
+    }
+    histograms: dict[int, list[dict[str, int]]] = {}
+    for alert_id, histogram in session.execute(
+        select(Batch.alert_id, Batch.seconds_to_accept).where(Batch.alert_id.in_(ids))
+    ):
+        histograms.setdefault(alert_id, []).append(histogram)
+    return {
+        alert.id: _progress(
+            alert,
+            counts_by_alert.get(alert.id, dict.fromkeys(("audience", "waiting", *COUNTS), 0)),
+            latency.merged(histograms.get(alert.id, [])),
+        )
+        for alert in shown
+    }
+
+
+def _progress(alert: Alert, counts: dict[str, int], histogram: dict[str, int]) -> Progress:
+    planning = alert.planned_at is None
+    seconds_to: dict[str, float | None] = {}
+    for percentile in PERCENTILES:
+        needed = math.ceil(counts["audience"] * percentile / 100)
+        reached = None if planning or not needed else latency.seconds_until(histogram, needed)
+        seconds_to[str(percentile)] = reached
+    return Progress(alert.state, planning, counts, seconds_to)
