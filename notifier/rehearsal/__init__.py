@@ -1,0 +1,1 @@
+"""A local push service and simulated readers, for rehearsals, tests and offline demos."""
