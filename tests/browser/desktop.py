@@ -1,0 +1,253 @@
+"""A desktop for browsers: shows their notifications to the test, which can click and dismiss."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Self
+
+from background import BackgroundLoop
+from dbus_fast.aio import MessageBus
+from dbus_fast.annotations import DBusDict, DBusInt32, DBusSignature, DBusStr, DBusUInt32
+from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
+from programs import find_program
+
+# The system's own configuration would also start other desktop services on demand.
+SESSION = """
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={directory}</listen>
+  <policy context="default">
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+StringArray = Annotated[list[str], DBusSignature("as")]
+
+# Reasons of NotificationClosed in the Desktop Notifications Specification.
+DISMISSED_BY_READER = 2
+CLOSED_BY_CALL = 3
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What one call of Notify asked the desktop to show."""
+
+    id: int
+    """Stays the same when a later notification replaces this one."""
+    replaces: bool
+    app: str
+    title: str
+    body: str
+    actions: dict[str, str]
+    """Key to label; the key `default` is a click on the notification itself."""
+    hints: dict[str, Any]
+
+
+class Desktop:
+    """A private D-Bus session with the service org.freedesktop.Notifications on it.
+
+    Browsers that are started with `environment()` show their notifications here.
+    """
+
+    def __init__(self) -> None:
+        program = find_program("dbus-daemon", package="dbus-daemon")
+        self._directory = TemporaryDirectory(prefix="desktop-")
+        configuration = Path(self._directory.name, "session.conf")
+        configuration.write_text(SESSION.format(directory=self._directory.name))
+        self._daemon = subprocess.Popen(
+            [program, f"--config-file={configuration}", "--nofork", "--print-address=1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._daemon.stdout is not None
+        self.address = self._daemon.stdout.readline().strip()
+        self._changed = threading.Condition()
+        self._shown: list[Notification] = []
+        self._open: set[int] = set()
+        self._service = _NotificationService(self._on_notify, self._on_close)
+        self._loop = BackgroundLoop("desktop")
+        try:
+            self._bus = self._loop.run(self._connect())
+        except BaseException:
+            self._end()
+            raise
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that bring a program to this desktop."""
+        return {"DBUS_SESSION_BUS_ADDRESS": self.address}
+
+    @property
+    def notifications(self) -> list[Notification]:
+        """Every notification that was ever shown, oldest first."""
+        with self._changed:
+            return list(self._shown)
+
+    def is_open(self, notification: Notification) -> bool:
+        """Whether it (or one that replaced it) is still on the screen."""
+        with self._changed:
+            return notification.id in self._open
+
+    def wait_for(
+        self,
+        predicate: Callable[[Notification], bool] = lambda _: True,
+        timeout: timedelta = timedelta(seconds=20),
+    ) -> Notification:
+        """The first notification that satisfies the predicate, also one shown before the call.
+
+        Raises TimeoutError, which lists what was shown instead.
+        """
+
+        def first() -> Notification | None:
+            return next(filter(predicate, self._shown), None)
+
+        with self._changed:
+            found = self._changed.wait_for(first, timeout.total_seconds())
+            if found is None:
+                raise TimeoutError(f"no such notification; shown were {self._shown}")
+            return found
+
+    def wait_until_closed(
+        self, notification: Notification, timeout: timedelta = timedelta(seconds=20)
+    ) -> None:
+        """Waits until the browser has taken the notification away."""
+        with self._changed:
+            gone = self._changed.wait_for(
+                lambda: notification.id not in self._open, timeout.total_seconds()
+            )
+        if not gone:
+            raise TimeoutError(f"still open: {notification}")
+
+    def click(self, notification: Notification, action: str = "default") -> None:
+        """Clicks the notification, or its button with the key `action`.
+
+        As on a desktop, that also takes it away, unless it asked to be resident.
+        """
+        if action not in notification.actions:
+            raise ValueError(f"{action!r} is none of the actions {notification.actions}")
+        self._loop.run(self._service.emit_action(notification.id, action))
+        if not notification.hints.get("resident"):
+            self.dismiss(notification)
+
+    def dismiss(self, notification: Notification) -> None:
+        """Takes the notification away without a click on it."""
+        with self._changed:
+            self._open.discard(notification.id)
+        self._loop.run(self._service.emit_closed(notification.id, DISMISSED_BY_READER))
+
+    def close(self) -> None:
+        self._loop.run(self._disconnect())
+        self._end()
+
+    def _end(self) -> None:
+        self._loop.close()
+        self._daemon.terminate()
+        self._daemon.communicate()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _connect(self) -> MessageBus:
+        bus = await MessageBus(bus_address=self.address).connect()
+        bus.export("/org/freedesktop/Notifications", self._service)
+        await bus.request_name("org.freedesktop.Notifications")
+        return bus
+
+    async def _disconnect(self) -> None:
+        self._bus.disconnect()
+        await self._bus.wait_for_disconnect()
+
+    def _on_notify(self, notification: Notification) -> None:
+        with self._changed:
+            self._shown.append(notification)
+            self._open.add(notification.id)
+            self._changed.notify_all()
+
+    def _on_close(self, notification_id: int) -> None:
+        with self._changed:
+            self._open.discard(notification_id)
+            self._changed.notify_all()
+
+
+class _NotificationService(ServiceInterface):
+    """The D-Bus side; method and parameter names are those of the specification."""
+
+    def __init__(
+        self, on_notify: Callable[[Notification], None], on_close: Callable[[int], None]
+    ) -> None:
+        super().__init__("org.freedesktop.Notifications")
+        self._on_notify = on_notify
+        self._on_close = on_close
+        self._last_id = 0
+
+    @dbus_method("GetCapabilities")
+    def capabilities(self) -> StringArray:
+        return ["actions", "body", "persistence"]
+
+    @dbus_method("GetServerInformation")
+    def server_information(self) -> Annotated[tuple[str, ...], DBusSignature("ssss")]:
+        return ("Test desktop", "Newsroom notifier", "1", "1.2")
+
+    @dbus_method("Notify")
+    def notify(
+        self,
+        app: DBusStr,
+        replaces_id: DBusUInt32,
+        _icon: DBusStr,
+        summary: DBusStr,
+        body: DBusStr,
+        actions: StringArray,
+        hints: DBusDict,
+        _expire_timeout: DBusInt32,
+    ) -> DBusUInt32:
+        if not replaces_id:
+            self._last_id += 1
+        notification = Notification(
+            id=replaces_id or self._last_id,
+            replaces=bool(replaces_id),
+            app=app,
+            title=summary,
+            body=body,
+            actions=dict(zip(actions[::2], actions[1::2], strict=True)),
+            hints={name: variant.value for name, variant in hints.items()},
+        )
+        self._on_notify(notification)
+        return notification.id
+
+    @dbus_method("CloseNotification")
+    def close_notification(self, notification_id: DBusUInt32) -> None:
+        self._on_close(notification_id)
+        self.notification_closed(notification_id, CLOSED_BY_CALL)
+
+    @dbus_signal("NotificationClosed")
+    def notification_closed(
+        self, notification_id: int, reason: int
+    ) -> Annotated[tuple[int, int], DBusSignature("uu")]:
+        return (notification_id, reason)
+
+    @dbus_signal("ActionInvoked")
+    def action_invoked(
+        self, notification_id: int, action: str
+    ) -> Annotated[tuple[int, str], DBusSignature("us")]:
+        return (notification_id, action)
+
+    async def emit_closed(self, notification_id: int, reason: int) -> None:
+        """Sends the signal from the bus's own thread."""
+        self.notification_closed(notification_id, reason)
+
+    async def emit_action(self, notification_id: int, action: str) -> None:
+        """Sends the signal from the bus's own thread."""
+        self.action_invoked(notification_id, action)

@@ -1,0 +1,192 @@
+"""Starts and drives a stock Firefox, closed off from the network."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bidi import BidiError, BidiSession
+from browser import PATIENCE, POLL_INTERVAL, Answer, Browser, PageError, PushRoute
+from programs import find_program
+
+START_TIMEOUT = timedelta(seconds=60)
+STOP_TIMEOUT = timedelta(seconds=20)
+
+NOWHERE = ("127.0.0.1", 9)
+"""A proxy that is not there: what is not on this machine cannot be reached."""
+
+PREFERENCES: dict[str, str | int | bool] = {
+    "network.proxy.type": 1,
+    "network.proxy.http": NOWHERE[0],
+    "network.proxy.http_port": NOWHERE[1],
+    "network.proxy.ssl": NOWHERE[0],
+    "network.proxy.ssl_port": NOWHERE[1],
+    "alerts.useSystemBackend": True,
+    "dom.push.connection.enabled": True,
+    "dom.push.testing.allowInsecureServerURL": True,
+    # Else the permission prompt ignores clicks in its first half second.
+    "security.notification_enable_delay": 0,
+    # Keep to the preferences of a reader's Firefox: those for automation switch push off.
+    "remote.prefs.recommended": False,
+    "browser.aboutwelcome.enabled": False,
+    "browser.shell.checkDefaultBrowser": False,
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "toolkit.telemetry.reportingpolicy.firstRun": False,
+}
+
+# Runs in the browser's own window, where the permission prompt is.
+ANSWER_PROMPT = """
+(allow) => {
+  const panel = PopupNotifications.panel;
+  panel.removeEventListener("popupshown", window.answerPrompt);
+  window.answerPrompt = () => {
+    const prompt = panel.firstElementChild;
+    (allow ? prompt.button : prompt.secondaryButton).click();
+  };
+  panel.addEventListener("popupshown", window.answerPrompt, { once: true });
+}
+"""
+
+# The element once it is visible, on the screen and not covered by another; else null.
+FIND_CLICKABLE = """
+async (selector) => {
+  let root = document, element = null;
+  for (const part of selector.split(">>>")) {
+    element = root?.querySelector(part);
+    root = element?.shadowRoot;
+  }
+  if (!element?.checkVisibility({ visibilityProperty: true })) return null;
+  element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+  const place = () => JSON.stringify(element.getBoundingClientRect());
+  const before = place();
+  await new Promise(requestAnimationFrame);
+  if (place() !== before) return null;
+  const { x, y, width, height } = element.getBoundingClientRect();
+  const hit = element.getRootNode().elementFromPoint(x + width / 2, y + height / 2);
+  return element.contains(hit) ? element : null;
+}
+"""
+
+
+class Firefox(Browser):
+    """Headless Firefox whose push messages come from the autopush service at `push_origin`
+    (`http://localhost:…`) and whose notifications go to the desktop that `environment` names.
+
+    `answer_permission` clicks the buttons of the real permission prompt.
+    """
+
+    name = "Firefox"
+
+    def __init__(self, push_origin: str, environment: dict[str, str]) -> None:
+        self.push = PushRoute(push_origin)
+        program = find_program("firefox-esr", "firefox", package="firefox-esr")
+        self._directory = TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True)
+        profile = Path(self._directory.name, "profile")
+        profile.mkdir()
+        push_url = push_origin.replace("http", "ws", 1) + "/"
+        preferences = PREFERENCES | {"dom.push.serverURL": push_url}
+        profile.joinpath("user.js").write_text(
+            "".join(
+                f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+                for name, value in preferences.items()
+            )
+        )
+        self._log = Path(self._directory.name, "output")
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(program, "--headless", "--no-remote", "--profile", profile),
+                    *("--remote-debugging-port", "0", "--remote-allow-system-access"),
+                    "about:blank",
+                ],
+                env={**os.environ, "HOME": self._directory.name, **environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            self._session = BidiSession(self._wait_for_address(profile))
+        except BaseException:
+            self._process.terminate()
+            self._end_processes()
+            raise
+        self._tab = self._contexts()[0]["context"]
+
+    def open(self, url: str) -> None:
+        self._session.command(
+            "browsingContext.navigate", context=self._tab, url=url, wait="complete"
+        )
+
+    def answer_permission(self, answer: Answer) -> None:
+        window = self._contexts("chrome")[0]["context"]
+        self._session.call(window, ANSWER_PROMPT, answer == "granted")
+
+    def click(self, selector: str, timeout: timedelta = PATIENCE) -> None:
+        def find() -> str | None:
+            try:
+                return self._session.call(self._tab, FIND_CLICKABLE, selector).get("sharedId")
+            except BidiError:  # also while the page is on its way to another
+                return None
+
+        element = self._poll(find, timeout, f"{selector} to be clickable")
+        origin = {"type": "element", "element": {"sharedId": element}}
+        press = [
+            {"type": "pointerMove", "x": 0, "y": 0, "origin": origin},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        mouse = {"type": "pointer", "id": "mouse", "actions": press}
+        self._session.command("input.performActions", context=self._tab, actions=[mouse])
+
+    def urls(self) -> list[str]:
+        return [context["url"] for context in self._contexts()]
+
+    def screenshot(self, path: Path, width: int, height: int) -> None:
+        viewport = {"width": width, "height": height}
+        self._session.command("browsingContext.setViewport", context=self._tab, viewport=viewport)
+        taken = self._session.command("browsingContext.captureScreenshot", context=self._tab)
+        path.write_bytes(base64.b64decode(taken["data"]))
+
+    def close(self) -> None:
+        try:
+            with contextlib.suppress(BidiError, OSError):
+                self._session.command("browser.close")
+            self._session.close()
+        finally:
+            self._end_processes()
+
+    def _evaluate_to_text(self, expression: str) -> str | None:
+        try:
+            return self._session.call(self._tab, f"() => {expression}").get("value")
+        except BidiError as error:
+            raise PageError(str(error)) from error
+
+    def _contexts(self, scope: str = "content") -> list[dict[str, str]]:
+        """The tabs, or in the scope `chrome` the browser's own windows."""
+        tree = self._session.command("browsingContext.getTree", **{"moz:scope": scope})
+        return list(tree["contexts"])
+
+    def _wait_for_address(self, profile: Path) -> str:
+        """Firefox chooses a port and writes it into its profile."""
+        file = profile / "WebDriverBiDiServer.json"
+        deadline = time.monotonic() + START_TIMEOUT.total_seconds()
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                address = json.loads(file.read_text())
+                return f"ws://{address['ws_host']}:{address['ws_port']}/session"
+            time.sleep(POLL_INTERVAL.total_seconds())
+        raise RuntimeError(f"Firefox did not start: {self._log.read_text()[-2000:]}")
+
+    def _end_processes(self) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_TIMEOUT.total_seconds())
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._directory.cleanup()
