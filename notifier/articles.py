@@ -108,9 +108,7 @@ def alert_of(session: Session, article_id: str) -> Alert | None:
 
 def latest(session: Session, limit: int) -> Sequence[Article]:
     """The articles that the CMS told us about last."""
-    return session.scalars(
-        select(Article).order_by(Article.updated_at.desc()).limit(limit)
-    ).all()
+    return session.scalars(select(Article).order_by(Article.updated_at.desc()).limit(limit)).all()
 
 
 def _locked(session: Session, article_id: str, url: str) -> tuple[Article, bool]:

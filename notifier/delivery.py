@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notifier.clock import boot_time
 from notifier.db import Database
-from notifier.ledger import Ledger, Lease, LeaseLost
+from notifier.ledger import Lease, LeaseLost, Ledger
 from notifier.models import AlertKind, AlertState, Subscription, topic_of
 from notifier.notification import Appearance, render
 from notifier.push import (

@@ -36,7 +36,9 @@ def invite(session: Session, email: str) -> str:
     session.execute(delete(SignInLink).where(SignInLink.editor_id == editor.id))
     token = new_token()
     session.add(
-        SignInLink(token_hash=token_hash(token), editor_id=editor.id, expires_at=now + LINK_LIFETIME)
+        SignInLink(
+            token_hash=token_hash(token), editor_id=editor.id, expires_at=now + LINK_LIFETIME
+        )
     )
     return token
 

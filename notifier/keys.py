@@ -1,4 +1,4 @@
-"""What must stay secret and outlive everything: VAPID private keys, the session and hash secrets."""
+"""What stays secret and outlives everything: VAPID private keys, and random secrets in files."""
 
 import contextlib
 import hashlib

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from notifier import alerts, audience, latency
@@ -116,17 +116,17 @@ class Ledger:
     def plan(self) -> bool:
         """Plan up to ten batches of the alert that needs it most; False when none needs it."""
         with self._db.read() as session:
-            alert_id = session.scalars(_unplanned().limit(1)).one_or_none()
-        if alert_id is None:
+            neediest = session.scalars(_unplanned().limit(1)).one_or_none()
+        if neediest is None:
             return False
         with self._db.write() as session:
             alert = session.scalars(
-                _unplanned().where(Alert.id == alert_id).with_only_columns(Alert).with_for_update()
+                _unplanned().where(Alert.id == neediest.id).with_for_update()
             ).one_or_none()
             if alert is not None:
                 self._plan_step(session, alert)
         with self._db.write() as session:
-            alerts.end_if_settled(session, alert_id)
+            alerts.end_if_settled(session, neediest.id)
         return True
 
     def _plan_step(self, session: Session, alert: Alert) -> None:
@@ -352,12 +352,11 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _unplanned():  # type: ignore[no-untyped-def]  # Select's own type changes with its columns
-    planned: ScalarSelect[int] = (
-        select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
-    )
+def _unplanned() -> Select[tuple[Alert]]:
+    """The alerts that are not wholly planned, those first that need it most."""
+    planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
     return (
-        select(Alert.id)
+        select(Alert)
         .where(Alert.state == AlertState.RELEASED, Alert.planned_at.is_(None))
         .order_by(_URGENCY, planned, Alert.id)
     )

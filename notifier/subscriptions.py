@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -68,7 +69,7 @@ def opt_in(
     """
     now = now_of(session)
     token = new_token()
-    values = {
+    values: dict[str, Any] = {
         "endpoint": browser.endpoint.url,
         "endpoint_hash": endpoint_hash(browser.endpoint.url),
         "push_service": browser.endpoint.push_service,

@@ -26,7 +26,9 @@ def create(session: Session, scope: Scope, name: str) -> str:
     """Make a token and answer it: it cannot be read again. Raises Conflict for a name in use."""
     taken = select(ApiToken.id).where(ApiToken.name == name, ApiToken.revoked_at.is_(None))
     if session.scalars(taken).first() is not None:
-        raise Conflict(f"There is a token named {name!r} already: revoke it or choose another name.")
+        raise Conflict(
+            f"There is a token named {name!r} already: revoke it or choose another name."
+        )
     token = f"nt_{secrets.token_urlsafe(32)}"
     session.add(
         ApiToken(name=name, scope=scope, token_hash=token_hash(token), created_at=now_of(session))

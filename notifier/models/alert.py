@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from notifier.models.base import Base, UtcDateTime
+from notifier.models.base import Base, UtcDateTime, word_of
 from notifier.models.subscription import RowId
 
 
@@ -55,9 +55,9 @@ class Alert(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     story_id: Mapped[int] = mapped_column(ForeignKey("stories.id"))
     revision: Mapped[int] = mapped_column(Integer)
-    kind: Mapped[AlertKind] = mapped_column(String(16))
-    state: Mapped[AlertState] = mapped_column(String(16))
-    closing_as: Mapped[AlertState | None] = mapped_column(String(16))
+    kind: Mapped[AlertKind] = mapped_column(word_of(AlertKind))
+    state: Mapped[AlertState] = mapped_column(word_of(AlertState))
+    closing_as: Mapped[AlertState | None] = mapped_column(word_of(AlertState))
     flagged_article_id: Mapped[str | None] = mapped_column(ForeignKey("articles.id"), unique=True)
     title: Mapped[str] = mapped_column(String(300))
     body: Mapped[str] = mapped_column(Text)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import JSON, Boolean, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from notifier.models.base import Base, UtcDateTime
+from notifier.models.base import Base, UtcDateTime, word_of
 from notifier.models.subscription import RowId
 
 
@@ -45,7 +45,7 @@ class Article(Base):
     summary: Mapped[str] = mapped_column(Text)
     image: Mapped[str | None] = mapped_column(String(2048))
     sections: Mapped[list[str]] = mapped_column(JSON)  # slugs, known to us or not
-    status: Mapped[ArticleStatus] = mapped_column(String(16))
+    status: Mapped[ArticleStatus] = mapped_column(word_of(ArticleStatus))
     breaking: Mapped[bool] = mapped_column(Boolean)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revision: Mapped[int] = mapped_column(Integer)

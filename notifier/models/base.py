@@ -1,9 +1,10 @@
 """The declarative base and the column types that every table shares."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, LargeBinary, MetaData
+from sqlalchemy import DateTime, Dialect, Enum, LargeBinary, MetaData
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -19,6 +20,17 @@ class Base(DeclarativeBase):
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
         }
+    )
+
+
+def word_of(words: type[StrEnum]) -> Enum:
+    """A column of one of the words of an enumeration, kept as plain text."""
+    return Enum(
+        words,
+        native_enum=False,
+        create_constraint=False,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
     )
 
 

@@ -12,6 +12,8 @@ from notifier.models.subscription import RowId
 COUNTS = ("accepted", "gone", "rejected", "expired", "left", "stopped", "superseded", "failed")
 """What can have become of a subscription; with `waiting`, these always add up to the audience."""
 
+_QUOTED = [f'"{name}"' for name in COUNTS]  # "left" is a word of SQL
+
 
 class Batch(Base):
     """Up to 1,000 subscriptions of one alert: what is claimed, checkpointed and resumed.
@@ -23,9 +25,9 @@ class Batch(Base):
 
     __tablename__ = "batches"
     __table_args__ = (
-        CheckConstraint(f"size = waiting + {' + '.join(COUNTS)}", name="sum_holds"),
+        CheckConstraint(f"size = waiting + {' + '.join(_QUOTED)}", name="sum_holds"),
         CheckConstraint(
-            "waiting >= 0 AND " + " AND ".join(f"{name} >= 0" for name in COUNTS), name="counts"
+            " AND ".join(f"{name} >= 0" for name in ("waiting", *_QUOTED)), name="counts"
         ),
         CheckConstraint("is_open OR waiting = 0", name="closed_means_settled"),
         Index("ix_batches_alert_id_is_open", "alert_id", "is_open"),
@@ -42,7 +44,7 @@ class Batch(Base):
     gone: Mapped[int] = mapped_column(Integer, default=0)
     rejected: Mapped[int] = mapped_column(Integer, default=0)
     expired: Mapped[int] = mapped_column(Integer, default=0)
-    left: Mapped[int] = mapped_column("left_", Integer, default=0)
+    left: Mapped[int] = mapped_column(Integer, default=0)
     stopped: Mapped[int] = mapped_column(Integer, default=0)
     superseded: Mapped[int] = mapped_column(Integer, default=0)
     failed: Mapped[int] = mapped_column(Integer, default=0)

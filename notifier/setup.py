@@ -1,0 +1,28 @@
+"""Makes a deployment ready to start: home folder, secrets, schema, sections, VAPID key."""
+
+from notifier import keys, sections
+from notifier.config import Settings
+from notifier.db import Database
+from notifier.errors import NotReady
+from notifier.migrate import is_current, migrate
+
+
+def prepare(settings: Settings) -> None:
+    """Make what is missing and keep what is there; safe to repeat."""
+    keys.prepare_home(settings.home)
+    for name in ("session", "log", "broker"):
+        keys.secret(settings.home, name)
+    db = Database(settings.database)
+    try:
+        migrate(db)
+        with db.write() as session:
+            sections.sync(session, settings.sections)
+        keys.ensure_vapid_key(db, settings.home)
+    finally:
+        db.close()
+
+
+def require(db: Database) -> None:
+    """Raises NotReady when the database has not been prepared for this version."""
+    if not is_current(db):
+        raise NotReady("The database is not up to date. Run `notifier setup` first.")
