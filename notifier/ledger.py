@@ -352,7 +352,7 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _unplanned() -> Select[tuple[Alert]]:
+def _unplanned() -> Select[Alert]:
     """The alerts that are not wholly planned, those first that need it most."""
     planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
     return (

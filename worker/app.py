@@ -1,0 +1,65 @@
+"""The Celery application: JSON doorbells on Redis, nothing kept, nothing scheduled."""
+
+from functools import partial
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_shutting_down
+from celery.worker.consumer import Consumer
+from kombu import Connection, Queue
+
+from notifier.config import get_settings
+from notifier.jobs import Job, broker_url
+from notifier.log import configure
+from worker import process
+
+
+class PromptConsumer(Consumer):
+    """Looks for a lost broker at least once a second; Celery's own pauses grow to half a minute."""
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        conn.ensure_connection = partial(
+            conn.ensure_connection, interval_start=0.2, interval_step=0.2, interval_max=1
+        )
+        return super().ensure_connected(conn)
+
+
+settings = get_settings()
+
+app = Celery("notifier", include=["worker.tasks"])
+app.conf.update(
+    broker_url=broker_url(settings),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "socket_connect_timeout": 2,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        # Only how soon a doorbell rings again that a killed worker had in hand; the clock is
+        # faster.
+        "visibility_timeout": 60,
+    },
+    accept_content=["json"],
+    task_serializer="json",
+    task_ignore_result=True,
+    task_store_errors_even_if_ignored=False,
+    task_acks_late=False,
+    task_queues=[Queue(job.value) for job in Job],
+    task_routes={job.value: {"queue": job.value} for job in Job},
+    worker_consumer=f"{__name__}:{PromptConsumer.__name__}",
+    worker_concurrency=settings.worker_processes,
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+)
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    configure(settings)
+
+
+@worker_shutting_down.connect
+def _leave(**_: Any) -> None:
+    process.leaving.set()

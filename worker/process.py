@@ -1,0 +1,74 @@
+"""What one worker process holds: its database, its sender, and whether it has been told to leave.
+
+Made after the fork and kept across tasks, so that connections to push services stay open.
+"""
+
+import multiprocessing
+import signal
+from dataclasses import dataclass
+from functools import lru_cache
+from types import FrameType
+from typing import Any
+
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from notifier.config import get_settings
+from notifier.db import Database
+from notifier.delivery import Delivery
+from notifier.endpoints import EndpointPolicy
+from notifier.keys import load_vapid_keys
+from notifier.ledger import Ledger
+from notifier.notification import Appearance
+from notifier.push import Sender, Transport, VapidSigner
+from notifier.setup import require
+
+leaving = multiprocessing.get_context("fork").Event()
+"""Set in the main process, seen in all: finish what is in flight, give back the rest, return."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    db: Database
+    ledger: Ledger
+    sender: Sender
+    delivery: Delivery
+
+    def close(self) -> None:
+        self.sender.close()
+        self.db.close()
+
+
+@lru_cache(maxsize=1)
+def current() -> WorkerProcess:
+    """This process's own. Raises NotReady when the deployment has not been set up."""
+    settings = get_settings()
+    db = Database(settings.database)
+    require(db)
+    ledger = Ledger(db)
+    sender = Sender(
+        Transport(
+            concurrency=settings.send_concurrency,
+            connect_to=settings.push_connect_to,
+            ca_file=settings.push_ca_file,
+        ),
+        VapidSigner(load_vapid_keys(db, settings.home), settings.vapid_subject),
+        EndpointPolicy(settings.extra_push_origins),
+    )
+    appearance = Appearance(icon=f"{settings.base_url}/static/icon-192.png")
+    return WorkerProcess(db, ledger, sender, Delivery(db, ledger, sender, appearance))
+
+
+@worker_process_init.connect
+def _leave_gently(**_: Any) -> None:
+    # A signal to the whole process group reaches this process too; the default would end it in
+    # the middle of sending, and everything since the last checkpoint would be sent twice.
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        leaving.set()
+
+    signal.signal(signal.SIGTERM, note)
+
+
+@worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    if current.cache_info().currsize:
+        current().close()
