@@ -1,11 +1,13 @@
 """The WebSocket protocol between Firefox and its push service, and the messages that wait there."""
 
+import asyncio
 import json
 import logging
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +18,9 @@ from notifier.rehearsal.inbox import Inbox, PushMessage
 from notifier.rehearsal.registry import Channel, Registry, Subscription
 
 SUBPROTOCOL = "push-notification"
+
+_GOODBYE = timedelta(seconds=1)
+"""How long a browser that is hung up on has to answer; one that was killed never does."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ class Browsers:
 
     async def serve(self, request: web.BaseRequest) -> web.WebSocketResponse:
         """Speak the protocol with one browser until it hangs up."""
-        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,))
+        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), timeout=_GOODBYE.total_seconds())
         await socket.prepare(request)
         session = _Session(self, socket, f"http://{request.host}")
         try:
@@ -96,12 +101,12 @@ class Browsers:
 
     async def hang_up(self, *, forget: bool = False) -> None:
         """End all connections."""
-        browsers = list(self._browsers.values())
+        sockets = [browser.socket for browser in self._browsers.values()]
         if forget:
             self._browsers.clear()
-        for browser in browsers:
-            if browser.socket is not None:
-                await browser.socket.close(code=WSCloseCode.GOING_AWAY)
+        await asyncio.gather(
+            *(socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets if socket is not None)
+        )
 
     def describe(self, origin: str) -> list[dict[str, Any]]:
         """Every browser with its subscriptions, for the control API."""
