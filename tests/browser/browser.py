@@ -55,8 +55,9 @@ class PageError(Exception):
 class Browser(ABC):
     """A real browser with one tab to begin with, a new profile and no way to the internet.
 
-    Everything but `urls` concerns that first tab. A selector is CSS; `outer >>> inner` looks
-    for `inner` in the open shadow root of `outer`: `#notifier-prompt >>> button.yes`.
+    It is running when it is made. Everything but `urls` concerns that first tab. A selector is
+    CSS; `outer >>> inner` looks for `inner` in the open shadow root of `outer`:
+    `#notifier-prompt >>> button.yes`.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Browser(ABC):
 
     @abstractmethod
     def open(self, url: str) -> None:
-        """Navigates and waits for the page to be loaded."""
+        """Navigates and waits for the page to be loaded. Raises PageError without one."""
 
     @abstractmethod
     def answer_permission(self, answer: Answer) -> None:
@@ -76,7 +77,10 @@ class Browser(ABC):
 
     @abstractmethod
     def click(self, selector: str, timeout: timedelta = PATIENCE) -> None:
-        """Waits for the element to be visible and clicks it: a gesture that the page may trust."""
+        """Clicks the first element that matches: a gesture that the page may trust.
+
+        Waits until it is visible and nothing covers it; else raises TimeoutError.
+        """
 
     @abstractmethod
     def urls(self) -> list[str]:
@@ -87,8 +91,16 @@ class Browser(ABC):
         """Writes a PNG of the tab in a window of this many CSS pixels, which it then keeps."""
 
     @abstractmethod
+    def start(self) -> None:
+        """Starts it again after `quit`, with a new tab."""
+
+    @abstractmethod
+    def quit(self) -> None:
+        """Ends the browser with all its processes, as a reader does: the profile stays."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Ends the browser with all its processes and deletes its profile."""
+        """Quits, if it is running, and deletes the profile."""
 
     @abstractmethod
     def _evaluate_to_text(self, expression: str) -> str | None:
@@ -110,14 +122,21 @@ class Browser(ABC):
 
         Raises TimeoutError, which tells what the page showed instead.
         """
+        problem: PageError | None = None
 
         def truthy() -> Any:
+            nonlocal problem
             try:
+                problem = None
                 return self.evaluate(expression)
-            except PageError:  # also while the page is on its way to another
+            except PageError as error:  # also while the page is on its way to another
+                problem = error
                 return None
 
-        return self._poll(truthy, timeout, expression)
+        try:
+            return self._poll(truthy, timeout, expression)
+        except TimeoutError as error:
+            raise error from problem
 
     def wait_for_tab(self, url: str, timeout: timedelta = PATIENCE) -> None:
         """Waits until a tab shows exactly this address."""

@@ -1,6 +1,8 @@
 """Starts and drives Debian's Chromium, closed off from the network."""
 
+import json
 import os
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +12,13 @@ from urllib.parse import urlsplit
 from browser import PATIENCE, Answer, Browser, PageError
 from google_push import GooglePush
 from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from programs import find_program
 
 START_TIMEOUT = timedelta(seconds=60)
+
+CONTENT_SETTINGS: dict[Answer, int] = {"granted": 1, "denied": 2}
+"""How a profile writes them."""
 
 THIS_MACHINE = ("localhost", "*.localhost", "127.0.0.1")
 
@@ -33,44 +39,64 @@ class Chromium(Browser):
 
     def __init__(self, push: GooglePush, environment: dict[str, str]) -> None:
         self.push = push.route
-        program = find_program("chromium", package="chromium")
+        self._program = find_program("chromium", package="chromium")
+        self._arguments = [CLOSED_NETWORK, *push.chromium_arguments()]
         self._profile = TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        self._playwright = sync_playwright().start()
+        self._environment: dict[str, str | float | bool] = {
+            **os.environ,
+            "HOME": self._profile.name,
+            **environment,
+        }
+        self._answers: dict[str, Answer] = {}
+        self._running = ExitStack()
         try:
-            # Only a profile on disk can subscribe; without background networking it never does.
-            self._context = self._playwright.chromium.launch_persistent_context(
-                self._profile.name,
-                executable_path=program,
-                headless=True,
-                args=[CLOSED_NETWORK, *push.chromium_arguments()],
-                ignore_default_args=["--disable-background-networking"],
-                env={**os.environ, "HOME": self._profile.name, **environment},
-                timeout=START_TIMEOUT.total_seconds() * 1000,
-            )
+            self.start()
         except BaseException:
-            self._playwright.stop()
             self._profile.cleanup()
             raise
-        self._page = self._context.pages[0]
-        self._devtools = self._context.new_cdp_session(self._page)
+
+    def start(self) -> None:
+        self._write_answers()
+        with ExitStack() as stack:
+            playwright = stack.enter_context(sync_playwright())
+            # Only a profile on disk can subscribe, and only with background networking.
+            context = stack.enter_context(
+                playwright.chromium.launch_persistent_context(
+                    self._profile.name,
+                    executable_path=self._program,
+                    headless=True,
+                    args=self._arguments,
+                    ignore_default_args=["--disable-background-networking"],
+                    env=self._environment,
+                    timeout=START_TIMEOUT.total_seconds() * 1000,
+                )
+            )
+            self._page = context.pages[0]
+            self._devtools = context.new_cdp_session(self._page)
+            self._running = stack.pop_all()
 
     def open(self, url: str) -> None:
-        self._page.goto(url)
+        try:
+            self._page.goto(url)
+        except Error as error:
+            raise PageError(error.message) from error
 
     def answer_permission(self, answer: Answer) -> None:
         page = urlsplit(self._page.url)
+        origin = f"{page.scheme}://{page.netloc}"
+        self._answers[origin] = answer
         self._devtools.send(
             "Browser.setPermission",
-            {
-                "permission": {"name": "notifications"},
-                "setting": answer,
-                "origin": f"{page.scheme}://{page.netloc}",
-            },
+            {"permission": {"name": "notifications"}, "setting": answer, "origin": origin},
         )
 
     def click(self, selector: str, timeout: timedelta = PATIENCE) -> None:
         # Playwright's own CSS looks into open shadow roots.
-        self._page.click(selector.replace(">>>", ">>"), timeout=timeout.total_seconds() * 1000)
+        element = self._page.locator(selector.replace(">>>", ">>")).first
+        try:
+            element.click(timeout=timeout.total_seconds() * 1000)
+        except PlaywrightTimeoutError as error:
+            raise TimeoutError(f"{error.message}\npage: {self._text_or_problem()}") from error
 
     def urls(self) -> list[str]:
         targets = self._devtools.send("Target.getTargets")["targetInfos"]
@@ -80,12 +106,26 @@ class Chromium(Browser):
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)
 
+    def quit(self) -> None:
+        self._running.close()
+
     def close(self) -> None:
         try:
-            self._context.close()
+            self.quit()
         finally:
-            self._playwright.stop()
             self._profile.cleanup()
+
+    def _write_answers(self) -> None:
+        """Keeps permissions in the profile, as the prompt does: those set over DevTools end
+        with the browser, and without its permission a subscription ends too."""
+        if not self._answers:
+            return
+        file = Path(self._profile.name, "Default", "Preferences")
+        preferences = json.loads(file.read_text())
+        settings = preferences["profile"]["content_settings"]["exceptions"]["notifications"]
+        for origin, answer in self._answers.items():
+            settings[f"{origin},*"] = {"setting": CONTENT_SETTINGS[answer]}
+        file.write_text(json.dumps(preferences))
 
     def _evaluate_to_text(self, expression: str) -> str | None:
         # Not page.evaluate: that counts as a user gesture, and a page's own content security
@@ -105,4 +145,5 @@ class Chromium(Browser):
         if "exceptionDetails" in answer:
             details = answer["exceptionDetails"]
             raise PageError(details.get("exception", {}).get("description", details["text"]))
-        return answer["result"].get("value")
+        value: str | None = answer["result"].get("value")
+        return value

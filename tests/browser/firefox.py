@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,43 +86,46 @@ class Firefox(Browser):
 
     def __init__(self, push_origin: str, environment: dict[str, str]) -> None:
         self.push = PushRoute(push_origin)
-        program = find_program("firefox-esr", "firefox", package="firefox-esr")
+        self._program = find_program("firefox-esr", "firefox", package="firefox-esr")
         self._directory = TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True)
-        profile = Path(self._directory.name, "profile")
-        profile.mkdir()
+        self._environment = {**os.environ, "HOME": self._directory.name, **environment}
+        self._log = Path(self._directory.name, "output")
+        self._profile = Path(self._directory.name, "profile")
+        self._profile.mkdir()
+        self._address_file = self._profile / "WebDriverBiDiServer.json"
         push_url = push_origin.replace("http", "ws", 1) + "/"
         preferences = PREFERENCES | {"dom.push.serverURL": push_url}
-        profile.joinpath("user.js").write_text(
+        self._profile.joinpath("user.js").write_text(
             "".join(
                 f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
                 for name, value in preferences.items()
             )
         )
-        self._log = Path(self._directory.name, "output")
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(program, "--headless", "--no-remote", "--profile", profile),
-                    *("--remote-debugging-port", "0", "--remote-allow-system-access"),
-                    "about:blank",
-                ],
-                env={**os.environ, "HOME": self._directory.name, **environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._running = ExitStack()
         try:
-            self._session = BidiSession(self._wait_for_address(profile))
+            self.start()
         except BaseException:
-            self._process.terminate()
-            self._end_processes()
+            self._directory.cleanup()
             raise
-        self._tab = self._contexts()[0]["context"]
+
+    def start(self) -> None:
+        self._address_file.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            process = self._launch()
+            stack.callback(_end_group, process)
+            session = BidiSession(self._wait_for_address(process))
+            stack.callback(_quit, session, process)
+            self._session = session
+            self._tab = self._contexts()[0]["context"]
+            self._running = stack.pop_all()
 
     def open(self, url: str) -> None:
-        self._session.command(
-            "browsingContext.navigate", context=self._tab, url=url, wait="complete"
-        )
+        try:
+            self._session.command(
+                "browsingContext.navigate", context=self._tab, url=url, wait="complete"
+            )
+        except BidiError as error:
+            raise PageError(str(error)) from error
 
     def answer_permission(self, answer: Answer) -> None:
         window = self._contexts("chrome")[0]["context"]
@@ -153,13 +157,14 @@ class Firefox(Browser):
         taken = self._session.command("browsingContext.captureScreenshot", context=self._tab)
         path.write_bytes(base64.b64decode(taken["data"]))
 
+    def quit(self) -> None:
+        self._running.close()
+
     def close(self) -> None:
         try:
-            with contextlib.suppress(BidiError, OSError):
-                self._session.command("browser.close")
-            self._session.close()
+            self.quit()
         finally:
-            self._end_processes()
+            self._directory.cleanup()
 
     def _evaluate_to_text(self, expression: str) -> str | None:
         try:
@@ -172,21 +177,37 @@ class Firefox(Browser):
         tree = self._session.command("browsingContext.getTree", **{"moz:scope": scope})
         return list(tree["contexts"])
 
-    def _wait_for_address(self, profile: Path) -> str:
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [
+            *(self._program, "--headless", "--no-remote", "--profile", str(self._profile)),
+            *("--remote-debugging-port", "0", "--remote-allow-system-access", "about:blank"),
+        ]
+        with self._log.open("w") as log:
+            return subprocess.Popen(
+                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _wait_for_address(self, process: subprocess.Popen[bytes]) -> str:
         """Firefox chooses a port and writes it into its profile."""
-        file = profile / "WebDriverBiDiServer.json"
         deadline = time.monotonic() + START_TIMEOUT.total_seconds()
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                address = json.loads(file.read_text())
+                address = json.loads(self._address_file.read_text())
                 return f"ws://{address['ws_host']}:{address['ws_port']}/session"
             time.sleep(POLL_INTERVAL.total_seconds())
         raise RuntimeError(f"Firefox did not start: {self._log.read_text()[-2000:]}")
 
-    def _end_processes(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT.total_seconds())
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._directory.cleanup()
+
+def _quit(session: BidiSession, process: subprocess.Popen[bytes]) -> None:
+    """Lets Firefox write down what it knows; one that does not answer is left to be killed."""
+    with contextlib.suppress(BidiError, OSError, TimeoutError):
+        session.command("browser.close")
+    session.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT.total_seconds())
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,7 +1,5 @@
 """The little of the Protocol Buffers wire format that Chromium's push connection needs."""
 
-from collections.abc import Mapping
-
 VARINT, FIXED64, LENGTH_DELIMITED = 0, 1, 2
 
 Value = int | bytes
@@ -36,7 +34,7 @@ def _encode_field(number: int, value: int | str | bytes) -> bytes:
     return encode_varint(number << 3 | LENGTH_DELIMITED) + encode_varint(len(value)) + value
 
 
-def decode(message: bytes) -> Mapping[int, list[Value]]:
+def decode(message: bytes) -> dict[int, list[Value]]:
     """Field number to values. Nested messages stay bytes; numbers are taken as unsigned."""
     fields: dict[int, list[Value]] = {}
     position = 0

@@ -1,6 +1,5 @@
 """The browsers, desktop and push services of the tests do what real ones do."""
 
-import base64
 import contextlib
 import secrets
 import struct
@@ -8,22 +7,20 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pycurl
 import pytest
-import requests
-from browser import Browser, PageError, PushRoute
+from browser import Browser, PageError
 from chromium import Chromium
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from desktop import Desktop
 from firefox import Firefox
 from google_push import GooglePush
 from programs import find_program
+from push_sender import new_vapid, public_key, push_to
 from py_vapid import Vapid02
-from pywebpush import WebPushException, webpush
+from vapid_check import vapid_problem
 
 from notifier.rehearsal.push_service import PushService
 
@@ -80,8 +77,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A page that asks and subscribes, and a service worker that shows what arrives."""
-    vapid = Vapid02()
-    vapid.generate_keys()
+    vapid = new_vapid()
     files = {
         "/": ("text/html", PAGE % {"key": public_key(vapid)}),
         "/worker.js": ("text/javascript", WORKER),
@@ -94,7 +90,7 @@ def site() -> Iterator[Site]:
             self.send_response(200 if text else 404)
             if content_type:
                 self.send_header("Content-Type", content_type)
-            # These policies must not be in the harness's way.
+            # A strict policy must not be in the harness's way.
             self.send_header("Content-Security-Policy", "script-src 'self' 'unsafe-inline'")
             self.end_headers()
             self.wfile.write((text or "").encode())
@@ -110,52 +106,9 @@ def site() -> Iterator[Site]:
         thread.join()
 
 
-def public_key(vapid: Vapid02) -> str:
-    """The applicationServerKey: an uncompressed point in base64url."""
-    point = vapid.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
-
-
-class RoutedSession:
-    """The part of a `requests.Session` that pywebpush uses, on libcurl for its CONNECT_TO."""
-
-    def __init__(self, route: PushRoute) -> None:
-        self.route = route
-
-    def post(
-        self, url: str, *, data: bytes, headers: dict[str, str], timeout: float
-    ) -> requests.Response:
-        assert url.startswith(f"{self.route.origin}/")
-        curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.POSTFIELDS, data)
-        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
-        curl.setopt(pycurl.TIMEOUT, int(timeout))
-        if self.route.connect_to:
-            curl.setopt(pycurl.CONNECT_TO, [self.route.connect_to])
-            curl.setopt(pycurl.CAINFO, str(self.route.ca_file))
-        response = requests.Response()
-        response._content = curl.perform_rb()
-        response.status_code = curl.getinfo(pycurl.RESPONSE_CODE)
-        curl.close()
-        return response
-
-
 def push(browser: Browser, vapid: Vapid02, text: str) -> int:
     """Sends a push message to the subscription of the open page; gives the status."""
-    try:
-        response = webpush(
-            browser.evaluate("subscription"),
-            text,
-            vapid_private_key=vapid,
-            vapid_claims={"sub": "mailto:desk@newsroom.example"},
-            ttl=60,
-            timeout=20,
-            requests_session=RoutedSession(browser.push),
-        )
-    except WebPushException as error:
-        return error.response.status_code
-    return response.status_code
+    return push_to(browser.evaluate("subscription"), browser.push, vapid, text)
 
 
 def opt_in(browser: Browser, site: Site) -> None:
@@ -206,13 +159,27 @@ def test_what_becomes_of_a_notification_reaches_the_service_worker_and_back(
     desktop.wait_until_closed(notification)
 
 
+def test_a_push_message_waits_for_a_browser_that_is_not_running(
+    browser: Browser, desktop: Desktop, site: Site
+) -> None:
+    opt_in(browser, site)
+    subscription = browser.evaluate("subscription")
+    browser.quit()
+
+    assert push_to(subscription, browser.push, site.vapid, "while you were away") == 201
+    assert desktop.notifications == []
+    browser.start()
+    notification = desktop.wait_for()
+    assert notification.body.endswith("while you were away")
+    desktop.click(notification)
+    browser.wait_for_tab(f"{site.url}/article")
+
+
 def test_the_push_service_refuses_a_foreign_signature_and_forgets_who_unsubscribes(
     browser: Browser, desktop: Desktop, site: Site
 ) -> None:
     opt_in(browser, site)
-    stranger = Vapid02()
-    stranger.generate_keys()
-    assert push(browser, stranger, "not from the newsroom") in (401, 403)
+    assert push(browser, new_vapid(), "not from the newsroom") in (401, 403)
 
     assert browser.evaluate("subscription.unsubscribe()") is True
     assert push(browser, site.vapid, "too late") in (404, 410)
@@ -250,6 +217,22 @@ def test_a_page_can_be_refused_looked_at_and_kept_off_the_internet(
 def png_size(path: Path) -> tuple[int, int]:
     width, height = struct.unpack(">II", path.read_bytes()[16:24])
     return width, height
+
+
+def test_a_signature_is_checked_for_whom_and_how_long_it_is_good() -> None:
+    vapid = new_vapid()
+
+    def problem(origin: str, validity: timedelta) -> str | None:
+        expires_at = datetime.now(UTC) + validity
+        claims = {"sub": "mailto:desk@newsroom.example", "aud": origin}
+        signed = vapid.sign(claims | {"exp": int(expires_at.timestamp())})
+        return vapid_problem(signed["Authorization"], public_key(vapid), GooglePush.origin)
+
+    assert problem(GooglePush.origin, timedelta(hours=12)) is None
+    assert "aud" in problem("https://fcm.googleapis.com", timedelta(hours=12))
+    assert "exp" in problem(GooglePush.origin, timedelta(hours=-1))
+    assert "exp" in problem(GooglePush.origin, timedelta(hours=25))
+    assert "form" in vapid_problem("", public_key(vapid), GooglePush.origin)
 
 
 @pytest.mark.parametrize("name", ["firefox", "chromium"])
