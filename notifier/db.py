@@ -14,17 +14,23 @@ BUSY_TIMEOUT_MS = 15_000
 class Database:
     """Short transactions on SQLite or PostgreSQL.
 
-    One instance a process, made after any fork. `url` is an SQLAlchemy URL.
+    One instance a process, made after any fork. `url` is an SQLAlchemy URL. The texts of its
+    errors never hold the parameters of a statement: endpoints and keys are among them.
     """
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+            self.engine = create_engine(
+                parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+            )
             _prepare_sqlite(self.engine)
         else:
             self.engine = create_engine(
-                parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+                parsed,
+                hide_parameters=True,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": 5},
             )
 
     @contextmanager

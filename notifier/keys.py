@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from notifier.db import Database, now_of
 from notifier.errors import NotReady
@@ -67,6 +68,18 @@ def add_vapid_key(db: Database, home: Path) -> VapidKey:
         session.add(row)
         session.flush()
         return key.with_id(row.id)
+
+
+def newest_public_key(session: Session) -> bytes:
+    """The public key, 65 bytes, that new subscriptions are made with.
+
+    Raises NotReady when there is none yet.
+    """
+    query = select(VapidPublicKey.public_key).order_by(VapidPublicKey.id.desc()).limit(1)
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise NotReady("There is no VAPID key yet. Run `notifier setup` first.")
+    return found
 
 
 def load_vapid_keys(db: Database, home: Path) -> dict[int, VapidKey]:
