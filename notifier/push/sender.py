@@ -1,0 +1,141 @@
+"""Sending: endpoint check, encryption, signature and transport joined into one."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from notifier.endpoints import EndpointPolicy
+from notifier.errors import InvalidInput, NotifierError
+from notifier.push.message import encrypt
+from notifier.push.outcome import Answer, Outcome, Rejected, outcome_of
+from notifier.push.transport import PushRequest, Transport
+from notifier.push.vapid import VapidSigner
+
+URGENCIES = ("very-low", "low", "normal", "high")
+NOT_SENT = Rejected(status=0)
+"""The outcome of a target that we do not send to, because its endpoint or keys are not valid."""
+
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SUSPECT_OURSELVES = frozenset({400, 401, 403})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a push message goes: what is kept of a subscription for that."""
+
+    endpoint: str = field(repr=False)
+    p256dh: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
+    vapid_key_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent to many targets. `padded` comes from `notifier.push.pad`.
+
+    `ttl`, `urgency` and `topic` are the headers of RFC 8030, section 5; a part of a second does
+    not count, and a `ttl` of zero means now or never. Raises InvalidInput when `ttl` is negative,
+    `urgency` is none of URGENCIES, or `topic` is not 1 to 32 characters of base64url.
+    """
+
+    padded: bytes = field(repr=False)
+    ttl: timedelta
+    urgency: str = "normal"
+    topic: str | None = None
+    headers: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.ttl < timedelta(0):
+            raise InvalidInput("The time to live is negative.", field="ttl")
+        if self.urgency not in URGENCIES:
+            raise InvalidInput(f"The urgency is none of {', '.join(URGENCIES)}.", field="urgency")
+        if self.topic is not None and not _TOPIC.fullmatch(self.topic):
+            raise InvalidInput(
+                "The topic is not 1 to 32 characters of the base64url alphabet.", field="topic"
+            )
+        headers = [
+            f"TTL: {self.ttl // timedelta(seconds=1)}",
+            f"Urgency: {self.urgency}",
+            "Content-Encoding: aes128gcm",
+            "Content-Type: application/octet-stream",
+        ]
+        if self.topic is not None:
+            headers.append(f"Topic: {self.topic}")
+        object.__setattr__(self, "headers", tuple(headers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """What is in flight: the caller's token, and whom it went to."""
+
+    token: object
+    push_service: str
+    origin: str
+    vapid_key_id: int
+
+
+class Sender:
+    """Sends messages to targets and says what became of each, in the order that answers come.
+
+    The endpoint is checked again in front of every send, so that no row of the database, however
+    it got there, makes us call anything else. For one thread, like its transport, which it owns.
+    """
+
+    def __init__(self, transport: Transport, signer: VapidSigner, policy: EndpointPolicy) -> None:
+        self._transport = transport
+        self._signer = signer
+        self._policy = policy
+        self._not_sent: list[object] = []
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages have been submitted whose outcomes `poll` has not handed back."""
+        return self._transport.in_flight + len(self._not_sent)
+
+    @property
+    def free(self) -> int:
+        """How many messages may be submitted now."""
+        return self._transport.free - len(self._not_sent)
+
+    def submit(self, token: object, target: Target, message: Message) -> None:
+        """Encrypt, sign and send; `poll` will hand back `token` with the outcome.
+
+        A target that must not be sent to does not raise: its outcome is NOT_SENT. Raises
+        RuntimeError when none is free.
+        """
+        if self.free <= 0:
+            raise RuntimeError("as many messages are in flight as the transport allows")
+        try:
+            endpoint = self._policy.check(target.endpoint)
+            body = encrypt(message.padded, target.p256dh, target.auth)
+            authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
+        except (NotifierError, ValueError):
+            self._not_sent.append(token)
+            return
+        headers = (*message.headers, f"Authorization: {authorization}")
+        sending = _Sending(token, endpoint.push_service, endpoint.origin, target.vapid_key_id)
+        self._transport.submit(sending, PushRequest(endpoint.url, headers, body))
+
+    def poll(self, wait: timedelta) -> list[tuple[object, Outcome]]:
+        """Send and receive until there are outcomes, for at most `wait`.
+
+        Returns the outcomes with their tokens; at once when nothing is in flight.
+        """
+        outcomes: list[tuple[object, Outcome]] = [(token, NOT_SENT) for token in self._not_sent]
+        self._not_sent.clear()
+        answers = self._transport.poll(timedelta(0) if outcomes else wait)
+        now = datetime.now(UTC)
+        for sending, answer in answers:
+            assert isinstance(sending, _Sending)  # noqa: S101 - nobody else uses our transport
+            outcomes.append((sending.token, self._settle(sending, answer, now)))
+        return outcomes
+
+    def close(self) -> None:
+        """Abandon what is in flight and close the transport."""
+        self._not_sent.clear()
+        self._transport.close()
+
+    def _settle(self, sending: _Sending, answer: Answer, now: datetime) -> Outcome:
+        if answer.status in _SUSPECT_OURSELVES:
+            self._signer.resign(sending.vapid_key_id, sending.origin)
+        return outcome_of(answer, sending.push_service, now)
