@@ -25,7 +25,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     port: int = Field(8000, ge=1, le=65535, description="Port of the web app.")
@@ -51,9 +55,13 @@ class Settings(BaseSettings):
     worker_processes: int = Field(
         2, ge=1, le=64, description="Celery worker processes: how many batches go out at once."
     )
-    web_threads: int = Field(8, ge=1, le=256, description="Threads that answer web requests.")
+    web_processes: int = Field(1, ge=1, le=64, description="Processes that answer web requests.")
+    web_threads: int = Field(8, ge=1, le=256, description="Threads in each of them.")
     send_concurrency: int = Field(
         100, ge=1, le=1000, description="Requests to push services in flight, per worker process."
+    )
+    first_editor: str = Field(
+        "editor@example.com", description="Who gets the first one-time sign-in to the newsroom."
     )
     publication_name: str = Field(
         "The Daily Example", min_length=1, max_length=80, description="As readers know it."

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from notifier.clock import boot_time
 from notifier.db import Database
 from notifier.ledger import Lease, LeaseLost, Ledger
-from notifier.models import AlertKind, AlertState, Subscription, topic_of
+from notifier.models import Alert, AlertKind, AlertState, Subscription, topic_of
 from notifier.notification import Appearance, render
 from notifier.push import (
     Accepted,
@@ -41,6 +41,8 @@ RENEW_WITHIN = timedelta(seconds=9)
 SENDS_A_CHECKPOINT = 50
 CHECKPOINT_SHARE = 20  # a checkpoint may take one part in twenty of the time
 CHECKPOINT_AFTER = timedelta(milliseconds=250)
+
+MOST_MESSAGES = 32  # kept ready; an alert has two
 
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
@@ -102,7 +104,7 @@ class Delivery:
         self._ledger = ledger
         self._sender = sender
         self._appearance = appearance
-        self._plaintexts: dict[tuple[int, bool], bytes] = {}
+        self._messages: dict[tuple[int, bool], Message] = {}
         self._runs: list[_Run] = []
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
@@ -195,27 +197,34 @@ class Delivery:
 
     def _send(self, run: _Run, recipient: _Recipient) -> None:
         lease = run.lease
-        ttl = int((lease.alert.expires_at - lease.now()).total_seconds())
+        ttl = (lease.alert.expires_at - lease.now()) // timedelta(seconds=1)
         if ttl <= 0:
             lease.settle(recipient.bit, "expired")
             return
-        message = Message(
-            padded=self._plaintext(lease, declarative=recipient.push_service == "apple"),
-            ttl=ttl,
-            urgency="normal" if lease.alert.kind == AlertKind.UPDATE else "high",
-            topic=topic_of(lease.alert.story_id),
+        message = self._message(
+            lease.alert, timedelta(seconds=ttl), declarative=recipient.push_service == "apple"
         )
         run.in_flight += 1
         self._sender.submit((run, recipient), recipient.target, message)
 
-    def _plaintext(self, lease: Lease, *, declarative: bool) -> bytes:
-        key = (lease.alert.id, declarative)
-        if key not in self._plaintexts:
-            if len(self._plaintexts) >= 32:
-                self._plaintexts.clear()
-            plaintext = render(lease.alert, self._appearance, declarative=declarative)
-            self._plaintexts[key] = pad(plaintext)
-        return self._plaintexts[key]
+    def _message(self, alert: Alert, ttl: timedelta, *, declarative: bool) -> Message:
+        """The alert's message in one form; padded once, made anew only as its time runs down."""
+        known = self._messages.get((alert.id, declarative))
+        if known is not None and known.ttl == ttl:
+            return known
+        if known is not None:
+            message = replace(known, ttl=ttl)
+        else:
+            message = Message(
+                padded=pad(render(alert, self._appearance, declarative=declarative)),
+                ttl=ttl,
+                urgency="normal" if alert.kind == AlertKind.UPDATE else "high",
+                topic=topic_of(alert.story_id),
+            )
+        if len(self._messages) >= MOST_MESSAGES:
+            self._messages.clear()
+        self._messages[alert.id, declarative] = message
+        return message
 
     def _settle(self, run: _Run, recipient: _Recipient, outcome: Outcome) -> None:
         run.in_flight -= 1

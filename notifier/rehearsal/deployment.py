@@ -1,0 +1,209 @@
+"""The service's real processes in a home of their own, for rehearsals, tests and drills."""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
+from types import TracebackType
+from typing import IO, Self
+
+import requests
+
+from notifier.config import Settings
+from notifier.errors import NotReady
+from notifier.rehearsal.client import PushServiceControl
+from notifier.run import commands_of, process_environment
+from notifier.setup import prepare
+
+START_TIME = timedelta(seconds=60)
+STOP_TIME = timedelta(seconds=15)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], within: timedelta, what: str) -> None:
+    """Return as soon as the condition holds. Raises NotReady, naming `what`, when it does not."""
+    end = time.monotonic() + within.total_seconds()
+    while not condition():
+        if time.monotonic() > end:
+            raise NotReady(f"{what}: not within {within.total_seconds():.0f} s.")
+        time.sleep(0.02)
+
+
+class Program:
+    """A started program in a process group of its own, its output in a file."""
+
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], home: Path
+    ) -> None:
+        self.name = name
+        self.output = home / f"{name}.log"
+        self._command = command
+        self._environment = environment
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise NotReady(f"{self.name} is not running.")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it. Its working directory is its home, so that no `.env` is read."""
+        output: IO[bytes]
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the Procfile's own commands
+                self._command,
+                env=self._environment,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def signal(self, number: Signals, *, whole_group: bool = True) -> None:
+        if whole_group:
+            os.killpg(self.pid, number)
+        else:
+            os.kill(self.pid, number)
+
+    def stop(self, number: Signals = SIGTERM) -> None:
+        """End it and everything it started; with force when it has not ended in time."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(STOP_TIME.total_seconds())
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)
+        process.wait()
+
+    def complaints(self) -> str:
+        """The end of its output."""
+        return self.output.read_text(errors="replace")[-2000:] if self.output.exists() else ""
+
+
+class Deployment:
+    """Web, worker, clock and broker as the Procfile starts them, and a local push service.
+
+    `settings` must name free ports and a home that may be written to; use `rehearsal_settings`.
+    """
+
+    def __init__(self, settings: Settings, procfile: Path, push_service_port: int) -> None:
+        self.settings = settings
+        environment = process_environment(settings)
+        home = settings.home
+        home.mkdir(parents=True, exist_ok=True)
+        self.programs = {
+            name: Program(name, shlex.split(command.removeprefix("exec ")), environment, home)
+            for name, command in commands_of(settings, procfile).items()
+        }
+        self.push_service = Program(
+            "push_service",
+            [
+                *(sys.executable, "-m", "notifier.rehearsal.push_service"),
+                *("--port", str(push_service_port)),
+            ],
+            environment,
+            home,
+        )
+        self.push_origin = f"http://127.0.0.1:{push_service_port}"
+        self.control = PushServiceControl(self.push_origin)
+
+    def __enter__(self) -> Self:
+        try:
+            prepare(self.settings)
+            self.push_service.start()
+            for program in self.programs.values():
+                program.start()
+            self.wait_until_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.control.close()
+        # The broker last, so that the others do not complain.
+        for name, program in self.programs.items():
+            if name != "broker":
+                program.stop()
+        for program in (*self.programs.values(), self.push_service):
+            program.stop()
+
+    def wait_until_up(self) -> None:
+        """Wait for the push service, the web app and the worker. Raises NotReady with the log."""
+        self._wait_for(self.push_service, self._push_service_is_up)
+        self._wait_for(self.programs["web"], self._web_is_up)
+        self._wait_for(self.programs["worker"], self._worker_is_up)
+
+    def _wait_for(self, program: Program, is_up: Callable[[], bool]) -> None:
+        try:
+            wait_until(lambda: is_up() or not program.is_running, START_TIME, program.name)
+        except NotReady as error:
+            raise NotReady(f"{error}\n{program.complaints()}") from None
+        if not program.is_running:
+            raise NotReady(f"{program.name} has ended.\n{program.complaints()}")
+
+    def _web_is_up(self) -> bool:
+        return _answers(f"{self.settings.base_url}/healthz")
+
+    def _push_service_is_up(self) -> bool:
+        return _answers(f"{self.push_origin}/control/report")
+
+    def _worker_is_up(self) -> bool:
+        return " ready." in self.programs["worker"].complaints()
+
+
+def rehearsal_settings(
+    home: Path, push_origins: tuple[str, ...], *, database_url: str | None = None, **others: object
+) -> Settings:
+    """Settings on free ports, with nothing taken from this environment or a `.env`."""
+    values: dict[str, object] = dict.fromkeys(("database_url", "redis_url", "public_url"))
+    values |= {
+        name: field.default for name, field in Settings.model_fields.items() if name not in values
+    }
+    values |= {
+        "port": free_port(),
+        "broker_port": free_port(),
+        "notifier_home": home,
+        "database_url": database_url,
+        "extra_push_origins": push_origins,
+        "log_level": "info",
+    }
+    return Settings(_env_file=None, **(values | others))  # type: ignore[arg-type]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
