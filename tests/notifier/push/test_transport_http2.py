@@ -1,0 +1,229 @@
+"""The transport against a real HTTP/2 server, nginx with TLS."""
+
+import contextlib
+import ipaddress
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from notifier.push.outcome import Answer
+from notifier.push.transport import PushRequest, Transport
+
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+
+HOST = "updates.push.services.mozilla.com"
+URL = f"https://{HOST}/wpush/v2/x"
+AT_MOST = timedelta(seconds=30)
+
+CONFIG = """
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 200; }}
+http {{
+    log_format requests "$server_protocol $connection $status";
+    access_log {folder}/requests.log requests;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        location / {{ return 201; }}
+        location /gone {{ return 410; }}
+        location /busy {{ add_header Retry-After 7 always; return 429; }}
+    }}
+}}
+"""
+
+
+@dataclass
+class Nginx:
+    port: int
+    folder: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate.pem"
+
+    def requests(self) -> list[list[str]]:
+        """Protocol, connection and status of every request so far."""
+        return [line.split() for line in (self.folder / "requests.log").read_text().splitlines()]
+
+
+def make_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a push service for tests")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    assert NGINX is not None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    make_certificate(tmp_path)
+    (tmp_path / "nginx.conf").write_text(CONFIG.format(folder=tmp_path, port=port))
+    error_log = str(tmp_path / "error.log")
+    process = subprocess.Popen([NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", error_log])
+    try:
+        deadline = time.monotonic() + AT_MOST.total_seconds()
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None, (tmp_path / "error.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield Nginx(port, tmp_path)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(AT_MOST.total_seconds())
+
+
+def make_transport(nginx: Nginx, port: int | None = None, **options: timedelta) -> Transport:
+    entry = f"{HOST}:443:127.0.0.1:{port or nginx.port}"
+    return Transport(connect_to=[entry], ca_file=nginx.certificate, **options)  # type: ignore[arg-type]
+
+
+def send(transport: Transport, *urls: str) -> list[Answer]:
+    for number, url in enumerate(urls):
+        transport.submit(number, PushRequest(url, ("TTL: 60",), b"x" * 800))
+    answers: dict[object, Answer] = {}
+    while transport.in_flight:
+        answers.update(transport.poll(AT_MOST))
+    return [answers[number] for number in range(len(urls))]
+
+
+def test_requests_share_a_few_http2_connections(nginx: Nginx) -> None:
+    with make_transport(nginx) as transport:
+        for _ in range(5):
+            assert send(transport, *[URL] * 100) == [Answer(201)] * 100
+    requests = nginx.requests()
+    assert len(requests) == 500
+    assert {protocol for protocol, _, _ in requests} == {"HTTP/2.0"}
+    assert len({connection for _, connection, _ in requests}) <= 4
+
+
+def test_answers_are_told_apart_on_one_connection(nginx: Nginx) -> None:
+    base = f"https://{HOST}"
+    with make_transport(nginx) as transport:
+        answers = send(transport, *[base + "/gone", base + "/busy", base + "/x"] * 10)
+    assert answers == [Answer(410), Answer(429, retry_after="7"), Answer(201)] * 10
+
+
+def test_a_certificate_that_nobody_trusts_is_written_nothing(nginx: Nginx) -> None:
+    with Transport(connect_to=[f"{HOST}:443:127.0.0.1:{nginx.port}"]) as transport:
+        [answer] = send(transport, URL)
+    assert answer == Answer(None, request_written=False, error="PEER_FAILED_VERIFICATION")
+    assert nginx.requests() == []
+
+
+def test_a_certificate_for_another_host_is_written_nothing(nginx: Nginx) -> None:
+    entry = f"fcm.googleapis.com:443:127.0.0.1:{nginx.port}"
+    with Transport(connect_to=[entry], ca_file=nginx.certificate) as transport:
+        [answer] = send(transport, "https://fcm.googleapis.com/x")
+    assert answer == Answer(None, request_written=False, error="PEER_FAILED_VERIFICATION")
+    assert nginx.requests() == []
+
+
+class DeafRelay:
+    """Passes connections on to a port, until told to go deaf on those that are open.
+
+    A deaf connection stays open and takes everything, as behind a router that has forgotten it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._deaf: set[socket.socket] = set()
+        self._wake, self._waker = socket.socketpair()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def go_deaf(self) -> None:
+        self._deaf.update(*self._pairs)
+
+    def close(self) -> None:
+        self._waker.send(b"x")
+        self._thread.join()
+        for opened in (self._listener, self._wake, self._waker, *sum(self._pairs, ())):
+            opened.close()
+
+    def _run(self) -> None:
+        while True:
+            peers = {a: b for pair in self._pairs for a, b in (pair, pair[::-1])}
+            ready, _, _ = select.select([self._listener, self._wake, *peers], [], [])
+            for readable in ready:
+                if readable is self._wake:
+                    return
+                if readable is self._listener:
+                    near, _ = self._listener.accept()
+                    self._pairs.append((near, socket.create_connection(("127.0.0.1", self._to))))
+                    continue
+                try:
+                    data = readable.recv(65536)
+                    if data and readable not in self._deaf:
+                        peers[readable].sendall(data)
+                except OSError:
+                    data = b""
+                if not data:
+                    self._pairs = [pair for pair in self._pairs if readable not in pair]
+                    readable.close()
+                    peers[readable].close()
+                    break
+
+
+def test_a_connection_that_went_deaf_is_left_after_one_timeout(nginx: Nginx) -> None:
+    relay = DeafRelay(nginx.port)
+    try:
+        with make_transport(nginx, relay.port, timeout=timedelta(seconds=1)) as transport:
+            assert send(transport, *[URL] * 3) == [Answer(201)] * 3
+            relay.go_deaf()
+            lost = Answer(None, request_written=True, error="OPERATION_TIMEDOUT")
+            assert send(transport, URL) == [lost]
+            assert send(transport, *[URL] * 20) == [Answer(201)] * 20
+    finally:
+        relay.close()
