@@ -48,6 +48,7 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the schema
 
 
 def _unchanged(_logger: object, _name: str, event: Any) -> Any:

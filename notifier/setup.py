@@ -1,5 +1,7 @@
 """Makes a deployment ready to start: home folder, secrets, schema, sections, VAPID key."""
 
+from pathlib import Path
+
 from notifier import keys, sections
 from notifier.config import Settings
 from notifier.db import Database
@@ -24,5 +26,6 @@ def prepare(settings: Settings) -> None:
 
 def require(db: Database) -> None:
     """Raises NotReady when the database has not been prepared for this version."""
-    if not is_current(db):
+    file = db.engine.url.database if db.is_sqlite else None
+    if (file and not Path(file).exists()) or not is_current(db):
         raise NotReady("The database is not up to date. Run `notifier setup` first.")

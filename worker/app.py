@@ -6,7 +6,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, worker_shutting_down
 from celery.worker.consumer import Consumer
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from notifier.config import get_settings
 from notifier.jobs import Job, broker_url
@@ -45,7 +45,7 @@ app.conf.update(
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,
     task_acks_late=False,
-    task_queues=[Queue(job.value) for job in Job],
+    task_queues=[Queue(job.value, Exchange(job.value), routing_key=job.value) for job in Job],
     task_routes={job.value: {"queue": job.value} for job in Job},
     worker_consumer=f"{__name__}:{PromptConsumer.__name__}",
     worker_concurrency=settings.worker_processes,
