@@ -46,7 +46,7 @@ class OptIn:
 
     subscription: Subscription
     created: bool
-    management_token: str | None
+    management_token: str
 
 
 def endpoint_hash(endpoint: str) -> bytes:
