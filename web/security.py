@@ -5,7 +5,6 @@ import hmac
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, request
 from flask_limiter import Limiter
@@ -57,14 +56,14 @@ def client_address() -> str:
     return str(address)
 
 
-def _client_key() -> str:
+def client_key() -> str:
     """The client's address as the counters know it: a keyed hash, as no address is stored."""
     key: bytes = current_app.extensions["client_hash_key"]
     return hmac.new(key, client_address().encode(), hashlib.sha256).hexdigest()[:32]
 
 
 limiter = Limiter(
-    _client_key,
+    client_key,
     strategy="fixed-window",
     # Redis that is down costs a request its time-out once; then each process counts by itself
     # and looks again after 1, 2, 4 … seconds. Counting never makes a request fail.
@@ -138,54 +137,50 @@ def opt_in_rate() -> str:
     return services().settings.opt_in_rate
 
 
-def open_to_pages(blueprint: Blueprint, methods: dict[str, str]) -> None:
-    """Let scripts of the publication's own pages call these endpoints of the blueprint (CORS).
+def open_to_pages(blueprint: Blueprint, is_open: Callable[[str], bool]) -> None:
+    """Let scripts of the publication's own pages call some of the blueprint's endpoints (CORS).
 
-    `methods` names, for each endpoint, what a preflight may be told. Other sites are refused
-    everything that changes something. There are no credentials, so a program that is no browser,
-    and sends no Origin, may call too.
+    `is_open` is asked for each Flask endpoint. Other sites are refused everything that changes
+    something. There are no credentials, so a program that is no browser, and sends no Origin,
+    may call too.
     """
 
-    def check() -> Response | None:
-        if request.endpoint is None or _local_name(blueprint) not in methods:
+    def refuse_strangers() -> Response | None:
+        if not is_open(request.endpoint or ""):
             return None
-        origin = request.headers.get("Origin")
-        allowed = origin is None or _is_ours(origin)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            if not allowed:
-                abort(403, "ALLOWED_ORIGINS does not list this site.")
-            return Response(status=204)
-        if not allowed and request.method not in ("GET", "HEAD", "OPTIONS"):
-            abort(403, "ALLOWED_ORIGINS does not list this site.")
-        return None
+        preflight = (
+            request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        )
+        changes = request.method not in ("GET", "HEAD", "OPTIONS")
+        if (preflight or changes) and not _allows(request.headers.get("Origin")):
+            abort(403, "ALLOWED_ORIGINS does not list the site that this page lies on.")
+        return Response(status=204) if preflight else None
 
-    def answer(response: Response) -> Response:
-        name = _local_name(blueprint)
-        if name not in methods:
+    def add_headers(response: Response) -> Response:
+        if not is_open(request.endpoint or ""):
             return response
         response.vary.add("Origin")
         origin = request.headers.get("Origin")
-        if origin is None or not _is_ours(origin):
-            return response
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "Retry-After"
-        if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = methods[name]
-            response.headers["Access-Control-Allow-Headers"] = "Content-Type"
-            response.headers["Access-Control-Max-Age"] = str(
-                int(PREFLIGHT_KEEPS_FOR.total_seconds())
-            )
+        if origin is not None and _allows(origin):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+            if request.method == "OPTIONS":
+                response.headers.update(_PREFLIGHT)
         return response
 
-    blueprint.before_request(check)
-    blueprint.after_request(answer)
+    blueprint.before_request(refuse_strangers)
+    blueprint.after_request(add_headers)
 
 
-def _local_name(blueprint: Blueprint) -> str:
-    return (request.endpoint or "").removeprefix(f"{blueprint.name}.")
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": str(int(PREFLIGHT_KEEPS_FOR.total_seconds())),
+}
 
 
-def _is_ours(origin: str) -> bool:
+def _allows(origin: str | None) -> bool:
     settings = services().settings
-    own: Any = (settings.base_url, request.host_url.rstrip("/"))
-    return origin in own or origin in settings.allowed_origins
+    # The second is this service under another of its names, such as 127.0.0.1.
+    own = (settings.base_url, request.host_url.rstrip("/"))
+    return origin is None or origin in own or origin in settings.allowed_origins

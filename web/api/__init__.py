@@ -1,5 +1,6 @@
 """The HTTP API, under /api/v1."""
 
-from flask import Blueprint
+from web.api import alerts, articles, openapi, subscriptions
+from web.api.routes import blueprint
 
-blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+__all__ = ["alerts", "articles", "blueprint", "openapi", "subscriptions"]
