@@ -90,6 +90,9 @@ class _Run:
         self.postponed[push_service] = max(earliest, until)
 
 
+Sent = tuple[_Run, _Recipient]
+
+
 class Delivery:
     """Works on due batches until there are none, or until it is told to leave.
 
@@ -98,7 +101,7 @@ class Delivery:
     """
 
     def __init__(
-        self, db: Database, ledger: Ledger, sender: Sender, appearance: Appearance
+        self, db: Database, ledger: Ledger, sender: Sender[Sent], appearance: Appearance
     ) -> None:
         self._db = db
         self._ledger = ledger

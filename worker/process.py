@@ -14,7 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 
 from notifier.config import get_settings
 from notifier.db import Database
-from notifier.delivery import Delivery
+from notifier.delivery import Delivery, Sent
 from notifier.endpoints import EndpointPolicy
 from notifier.keys import load_vapid_keys
 from notifier.ledger import Ledger
@@ -30,7 +30,7 @@ leaving = multiprocessing.get_context("fork").Event()
 class WorkerProcess:
     db: Database
     ledger: Ledger
-    sender: Sender
+    sender: Sender[Sent]
     delivery: Delivery
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ def current() -> WorkerProcess:
     db = Database(settings.database)
     require(db)
     ledger = Ledger(db)
-    sender = Sender(
+    sender: Sender[Sent] = Sender(
         Transport(
             concurrency=settings.send_concurrency,
             connect_to=settings.push_connect_to,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar, cast
 
 from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
@@ -17,6 +18,8 @@ NOT_SENT = Rejected(status=0)
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SUSPECT_OURSELVES = frozenset({400, 401, 403})
+
+TokenT = TypeVar("TokenT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sending:
+class _Sending(Generic[TokenT]):
     """What is in flight: the caller's token, and whom it went to."""
 
-    token: object
+    token: TokenT
     push_service: str
     origin: str
     vapid_key_id: int
 
 
-class Sender:
+class Sender(Generic[TokenT]):
     """Sends messages to targets and says what became of each, in the order that answers come.
 
     The endpoint is checked again in front of every send, so that no row of the database, however
@@ -85,7 +88,7 @@ class Sender:
         self._transport = transport
         self._signer = signer
         self._policy = policy
-        self._not_sent: list[object] = []
+        self._not_sent: list[TokenT] = []
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +100,7 @@ class Sender:
         """How many messages may be submitted now."""
         return self._transport.free - len(self._not_sent)
 
-    def submit(self, token: object, target: Target, message: Message) -> None:
+    def submit(self, token: TokenT, target: Target, message: Message) -> None:
         """Encrypt, sign and send; `poll` will hand back `token` with the outcome.
 
         A target that must not be sent to does not raise: its outcome is NOT_SENT. Raises
@@ -116,17 +119,17 @@ class Sender:
         sending = _Sending(token, endpoint.push_service, endpoint.origin, target.vapid_key_id)
         self._transport.submit(sending, PushRequest(endpoint.url, headers, body))
 
-    def poll(self, wait: timedelta) -> list[tuple[object, Outcome]]:
+    def poll(self, wait: timedelta) -> list[tuple[TokenT, Outcome]]:
         """Send and receive until there are outcomes, for at most `wait`.
 
         Returns the outcomes with their tokens; at once when nothing is in flight.
         """
-        outcomes: list[tuple[object, Outcome]] = [(token, NOT_SENT) for token in self._not_sent]
+        outcomes: list[tuple[TokenT, Outcome]] = [(token, NOT_SENT) for token in self._not_sent]
         self._not_sent.clear()
         answers = self._transport.poll(timedelta(0) if outcomes else wait)
         now = datetime.now(UTC)
         for sending, answer in answers:
-            assert isinstance(sending, _Sending)  # noqa: S101 - nobody else uses our transport
+            sending = cast("_Sending[TokenT]", sending)  # nobody else uses our transport
             outcomes.append((sending.token, self._settle(sending, answer, now)))
         return outcomes
 
@@ -135,7 +138,7 @@ class Sender:
         self._not_sent.clear()
         self._transport.close()
 
-    def _settle(self, sending: _Sending, answer: Answer, now: datetime) -> Outcome:
+    def _settle(self, sending: _Sending[TokenT], answer: Answer, now: datetime) -> Outcome:
         if answer.status in _SUSPECT_OURSELVES:
             self._signer.resign(sending.vapid_key_id, sending.origin)
         return outcome_of(answer, sending.push_service, now)

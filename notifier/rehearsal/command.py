@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from notifier.errors import NotifierError
-from notifier.rehearsal.deployment import Deployment, free_port, rehearsal_settings
+from notifier.rehearsal.deployment import Deployment, LocalPushService, rehearsal_settings
 from notifier.rehearsal.rehearsal import Fault, Reckoning, Rehearsal
 from notifier.run import PROCFILE
 
@@ -76,16 +76,19 @@ def rehearse(
     console = Console()
     try:
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            port = free_port()
-            settings = rehearsal_settings(
-                Path(folder),
-                (f"http://127.0.0.1:{port}",),
-                database_url=database_url,
-                worker_processes=processes,
-            )
             console.print("Starting the push service, web app, worker, clock and broker …")
-            with Deployment(settings, PROCFILE.resolve(), port) as deployment:
-                reckoning = _rehearse(console, deployment, readers, faults, kill_worker)
+            with LocalPushService(Path(folder)) as push:
+                settings = rehearsal_settings(
+                    Path(folder),
+                    (push.origin,),
+                    database_url=database_url,
+                    worker_processes=processes,
+                )
+                with Deployment(settings, PROCFILE.resolve()) as deployment:
+                    rehearsal = Rehearsal(settings, push.control)
+                    reckoning = _rehearse(
+                        console, rehearsal, deployment, readers, faults, kill_worker
+                    )
     except (NotifierError, requests.RequestException) as error:
         console.print(f"[red]The rehearsal failed:[/red] {error}")
         sys.exit(1)
@@ -103,6 +106,7 @@ def rehearse(
 
 def _rehearse(
     console: Console,
+    rehearsal: Rehearsal,
     deployment: Deployment,
     readers: int,
     faults: list[Fault],
@@ -111,7 +115,6 @@ def _rehearse(
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
     )  # fmt: skip
-    rehearsal = Rehearsal(deployment)
     try:
         with Progress(*columns, console=console) as progress:
             enlisting = progress.add_task("readers opt in", total=readers)

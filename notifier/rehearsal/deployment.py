@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
-from types import TracebackType
 from typing import IO, Self
 
 import requests
@@ -19,7 +18,7 @@ import requests
 from notifier.config import Settings
 from notifier.errors import NotReady
 from notifier.rehearsal.client import PushServiceControl
-from notifier.run import commands_of, process_environment
+from notifier.run import BROKER, commands_of, process_environment
 from notifier.setup import prepare
 
 START_TIME = timedelta(seconds=60)
@@ -104,83 +103,88 @@ class Program:
 
 
 class Deployment:
-    """Web, worker, clock and broker as the Procfile starts them, and a local push service.
+    """Web, worker, clock and broker as the Procfile starts them.
 
-    `settings` must name free ports and a home that may be written to; use `rehearsal_settings`.
+    `settings` must name free ports and a home that may be written to; see `rehearsal_settings`.
     """
 
-    def __init__(self, settings: Settings, procfile: Path, push_service_port: int) -> None:
+    def __init__(self, settings: Settings, procfile: Path) -> None:
         self.settings = settings
-        environment = process_environment(settings)
-        home = settings.home
-        home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(parents=True, exist_ok=True)
         self.programs = {
-            name: Program(name, shlex.split(command.removeprefix("exec ")), environment, home)
+            name: Program(
+                name,
+                shlex.split(command.removeprefix("exec ")),
+                process_environment(settings),
+                settings.home,
+            )
             for name, command in commands_of(settings, procfile).items()
         }
-        self.push_service = Program(
-            "push_service",
-            [
-                *(sys.executable, "-m", "notifier.rehearsal.push_service"),
-                *("--port", str(push_service_port)),
-            ],
-            environment,
-            home,
-        )
-        self.push_origin = f"http://127.0.0.1:{push_service_port}"
-        self.control = PushServiceControl(self.push_origin)
 
     def __enter__(self) -> Self:
+        """Set up and start everything. Raises NotReady with the log of what does not start."""
         try:
             prepare(self.settings)
-            self.push_service.start()
             for program in self.programs.values():
                 program.start()
-            self.wait_until_up()
+            _wait_for(self.programs["web"], self._web_is_up)
+            _wait_for(self.programs["worker"], self._worker_is_up)
         except BaseException:
             self.close()
             raise
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        self.control.close()
-        # The broker last, so that the others do not complain.
-        for name, program in self.programs.items():
-            if name != "broker":
-                program.stop()
-        for program in (*self.programs.values(), self.push_service):
-            program.stop()
-
-    def wait_until_up(self) -> None:
-        """Wait for the push service, the web app and the worker. Raises NotReady with the log."""
-        self._wait_for(self.push_service, self._push_service_is_up)
-        self._wait_for(self.programs["web"], self._web_is_up)
-        self._wait_for(self.programs["worker"], self._worker_is_up)
-
-    def _wait_for(self, program: Program, is_up: Callable[[], bool]) -> None:
-        try:
-            wait_until(lambda: is_up() or not program.is_running, START_TIME, program.name)
-        except NotReady as error:
-            raise NotReady(f"{error}\n{program.complaints()}") from None
-        if not program.is_running:
-            raise NotReady(f"{program.name} has ended.\n{program.complaints()}")
+        """Stop everything, the broker last, so that the others do not complain."""
+        for name in sorted(self.programs, key=BROKER.__eq__):
+            self.programs[name].stop()
 
     def _web_is_up(self) -> bool:
         return _answers(f"{self.settings.base_url}/healthz")
 
-    def _push_service_is_up(self) -> bool:
-        return _answers(f"{self.push_origin}/control/report")
-
     def _worker_is_up(self) -> bool:
         return " ready." in self.programs["worker"].complaints()
+
+
+class LocalPushService:
+    """A push service in a process of its own; `control` tells it what to do."""
+
+    def __init__(self, home: Path) -> None:
+        port = free_port()
+        self.origin = f"http://127.0.0.1:{port}"
+        self.control = PushServiceControl(self.origin)
+        home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "notifier.rehearsal.push_service", "--port", str(port)]
+        self._program = Program("push_service", command, dict(os.environ), home)
+
+    def __enter__(self) -> Self:
+        """Start it. Raises NotReady with its log when it does not."""
+        try:
+            self._program.start()
+            _wait_for(self._program, lambda: _answers(f"{self.origin}/control/report"))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.control.close()
+        self._program.stop()
+
+
+def _wait_for(program: Program, is_up: Callable[[], bool]) -> None:
+    try:
+        wait_until(lambda: is_up() or not program.is_running, START_TIME, program.name)
+    except NotReady as error:
+        raise NotReady(f"{error}\n{program.complaints()}") from None
+    if not program.is_running:
+        raise NotReady(f"{program.name} has ended.\n{program.complaints()}")
 
 
 def rehearsal_settings(

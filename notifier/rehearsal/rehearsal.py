@@ -12,12 +12,13 @@ import requests
 from sqlalchemy import insert, select
 
 from notifier import tokens
+from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.endpoints import EndpointPolicy
 from notifier.errors import NotifierError, NotReady
 from notifier.keys import ensure_vapid_key
 from notifier.models import AlertState, Subscription
-from notifier.rehearsal.deployment import Deployment
+from notifier.rehearsal.client import PushServiceControl
 from notifier.subscriptions import endpoint_hash
 from notifier.tokens import Scope
 
@@ -84,11 +85,14 @@ class Reckoning:
 
 
 class Rehearsal:
-    """Drives a running deployment. Raises NotReady and requests.RequestException on failure."""
+    """Drives a running deployment whose readers are a local push service's.
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-        self._settings = deployment.settings
+    Its methods raise NotReady and requests.RequestException on failure.
+    """
+
+    def __init__(self, settings: Settings, control: PushServiceControl) -> None:
+        self._control = control
+        self._settings = settings
         self._db = Database(self._settings.database)
         with self._db.write() as session:
             self._token = tokens.create(session, Scope.ARTICLES_WRITE, "rehearsal")
@@ -102,8 +106,7 @@ class Rehearsal:
         """Add readers to the push service and to the database, and set the faults."""
         key = ensure_vapid_key(self._db, self._settings.home)
         policy = EndpointPolicy(self._settings.extra_push_origins)
-        control = self._deployment.control
-        enlisted = control.add_readers(readers, vapid_public_key=key.application_server_key)
+        enlisted = self._control.add_readers(readers, vapid_public_key=key.application_server_key)
         while chunk := list(islice(enlisted, _CHUNK)):
             with self._db.write() as session:
                 now = now_of(session)
@@ -125,11 +128,11 @@ class Rehearsal:
                     )
                 session.execute(insert(Subscription), rows)
             on_enlisted(len(chunk))
-        control.set_faults([fault.as_rule() for fault in faults])
+        self._control.set_faults([fault.as_rule() for fault in faults])
 
     def publish(self) -> dict[str, Any]:
         """Publish a breaking article as a CMS would; answers its alert."""
-        self._deployment.control.begin_wave()
+        self._control.begin_wave()
         response = requests.put(
             f"{self._settings.base_url}/api/v1/articles/{ARTICLE_ID}",
             headers={"Authorization": f"Bearer {self._token}"},
@@ -170,9 +173,7 @@ class Rehearsal:
             alert = self.alert(alert_id)
             on_progress(alert["counts"])
             if AlertState(alert["state"]).final:
-                return Reckoning(
-                    alert, self._deployment.control.report(), gone_rightly=self._gone_rightly()
-                )
+                return Reckoning(alert, self._control.report(), gone_rightly=self._gone_rightly())
             if time.monotonic() > end:
                 raise NotifierError(f"The alert has not ended within {within}: {alert['counts']}.")
             time.sleep(_LOOK_EVERY.total_seconds())
@@ -181,7 +182,7 @@ class Rehearsal:
         """Whether exactly those are gone whose endpoints answer 404 or 410."""
         should = {
             endpoint_hash(endpoint)
-            for rule in self._deployment.control.faults()
+            for rule in self._control.faults()
             if rule["status"] in GONE_STATUSES
             for endpoint in rule["endpoints"]
         }
