@@ -2,46 +2,55 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, request
 
+from notifier.sections import slug_of
 from web.services import services
 
 blueprint = Blueprint("site", __name__)
 
-SCRIPTS_ARE_FRESH_FOR = timedelta(minutes=10)
+IMAGES_KEEP_FOR = timedelta(days=7)
 
 
 @blueprint.get("/")
 def article() -> str:
     """An article as a publisher would serve it, with the reader's script on it."""
+    settings = services().settings
     return render_template(
         "site/article.html",
-        publication=services().settings.publication_name,
+        publication=settings.publication_name,
+        sections={slug_of(name): name for name in settings.sections},
         today=datetime.now(UTC),
     )
 
 
 @blueprint.get("/reader.js")
 def reader_script() -> Response:
-    return _script("reader.js")
+    return _for_other_sites("reader.js")
 
 
 @blueprint.get("/notifier-worker.js")
 def notifier_worker() -> Response:
-    return _script("notifier-worker.js")
+    return _for_other_sites("notifier-worker.js")
 
 
 @blueprint.get("/notifier/sw.js")
 def publishers_worker() -> Response:
-    """The small file that a publisher puts on its own site; here the site is ours."""
-    return _script("sw.js")
+    """The small file that a publisher puts on its own site; on this page the site is ours."""
+    return current_app.send_static_file("sw.js")
 
 
-def _script(name: str) -> Response:
-    """A file that other sites load, so it may be kept by browsers and by a CDN for a while."""
-    response = current_app.send_static_file(name)
-    response.cache_control.no_cache = None
-    response.cache_control.public = True
-    response.cache_control.max_age = int(SCRIPTS_ARE_FRESH_FOR.total_seconds())
+def _for_other_sites(script: str) -> Response:
+    response = current_app.send_static_file(script)
+    # Pages that isolate themselves (COEP) load only what says that it may be loaded.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+@blueprint.after_app_request
+def keep_images(response: Response) -> Response:
+    """Every alert makes every reader's browser look for the icon: let it find the one it has."""
+    if request.endpoint == "static" and response.mimetype == "image/png":
+        response.cache_control.max_age = int(IMAGES_KEEP_FOR.total_seconds())
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response

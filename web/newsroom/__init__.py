@@ -1,5 +1,6 @@
 """The newsroom: where editors sign in, raise alerts and watch them go out."""
 
-from flask import Blueprint
+from web.newsroom import alerts, compose, signing_in
+from web.newsroom.blueprint import blueprint
 
-blueprint = Blueprint("newsroom", __name__, url_prefix="/newsroom")
+__all__ = ["alerts", "blueprint", "compose", "signing_in"]

@@ -1,0 +1,1 @@
+importScripts("/notifier-worker.js");
