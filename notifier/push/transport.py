@@ -69,7 +69,6 @@ class Transport:
             (pycurl.POST, 1),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | pycurl.PROTO_HTTP),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
-            (pycurl.PIPEWAIT, 1),
             (pycurl.PATH_AS_IS, 1),
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.PROXY, ""),
@@ -271,6 +270,9 @@ class _Exchange:
         self.wns_status: str | None = None
         self.submitted_at = time.monotonic()
         self.curl.setopt(pycurl.URL, request.url)
+        # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
+        # without TLS libcurl would wait for the whole first answer.
+        self.curl.setopt(pycurl.PIPEWAIT, request.url.startswith("https:"))
         self.curl.setopt(pycurl.HTTPHEADER, request.headers)
         self.curl.setopt(pycurl.POSTFIELDS, request.body)
 

@@ -72,6 +72,7 @@ HOSTILE = [
     r"http://127.0.0.1:8000\@fcm.googleapis.com/x",
     r"https://fcm.googleapis.com\.evil.com/x",
     r"https:\\fcm.googleapis.com/x",
+    r"https://fcm.googleapis.com/x\y",
     "https://fcm.googleapis.com@127.0.0.1/x",
     "https://user:password@fcm.googleapis.com/x",
     "https://@fcm.googleapis.com/x",
@@ -182,6 +183,26 @@ def test_hostile_urls_are_refused_in_a_sentence_that_does_not_repeat_them(url: s
     assert SECRET not in sentence
     assert "127.0.0.1" not in sentence
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("https://fcm.googleapis.com@evil.com/x", "The endpoint contains a user name."),
+        ("https://127.0.0.1\\@fcm.googleapis.com/x", "The endpoint contains a backslash."),
+        ("https://fcm.googleapis.com/x#y", "The endpoint contains a fragment."),
+        ("http://fcm.googleapis.com/x", "The endpoint does not use https."),
+        ("https://fcm.googleapis.com:80/x", "The endpoint names a port other than 443."),
+        ("https://evil.com/x", "The endpoint does not belong to a known push service."),
+        ("https://fcm.googleapis.com./x", "The endpoint's host is not a host name."),
+        ("https://fcm.googleapis.com", "The endpoint has no path."),
+        ("nonsense", "The endpoint is not a URL with a host."),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(url: str, sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        POLICY.check(url)
+    assert str(refused.value) == sentence
 
 
 def test_the_longest_url_is_2048_characters() -> None:

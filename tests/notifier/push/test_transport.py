@@ -283,6 +283,22 @@ def test_many_requests_at_once_are_each_answered_once(push_server: ScriptedServe
     assert sorted(int(request.path[1:]) for request in push_server.received) == list(range(200))
 
 
+def test_a_host_gets_only_so_many_connections(push_server: ScriptedServer) -> None:
+    url = push_server.hold("/slow")
+    with Transport(connections_per_host=2) as transport:
+        for number in range(10):
+            transport.submit(number, PushRequest(url, (), b"x"))
+        deadline = time.monotonic() + AT_MOST.total_seconds()
+        while len(push_server.received) < 2:
+            assert time.monotonic() < deadline
+            transport.poll(timedelta(milliseconds=10))
+        transport.poll(timedelta(milliseconds=100))
+        assert len(push_server.received) == 2
+        push_server.released.set()
+        wait_for(transport, 10)
+    assert len(push_server.received) == 10
+
+
 def test_more_than_the_concurrency_is_refused(push_server: ScriptedServer) -> None:
     with Transport(concurrency=1) as transport:
         transport.submit(1, PushRequest(push_server.origin + "/x", (), b""))
