@@ -117,7 +117,9 @@ def _not_ready(error: NotReady) -> Response:
 
 
 def _database_down(error: DBAPIError | PoolTimeout) -> Response:
-    log.error("database.unavailable", error=type(error).__name__, exc_info=error)
+    # The driver's own words; SQLAlchemy's would add the statement.
+    reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    log.error("database.unavailable", error=type(error).__name__, reason=reason.strip())
     return answer(503, headers=_retry_after())
 
 

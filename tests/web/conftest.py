@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,19 +24,27 @@ from web import create_app
 OWN_SITE = "https://www.example.com"
 
 
+@pytest.fixture(scope="session")
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a deployment that has just been set up, for tests to copy."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    prepare(Settings(_env_file=None, notifier_home=home))
+    return home
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, prepared_home: Path) -> Settings:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed_port = taken.getsockname()[1]
-    settings = Settings(
+    home = tmp_path / "home"
+    shutil.copytree(prepared_home, home)
+    return Settings(
         _env_file=None,
-        notifier_home=tmp_path,
+        notifier_home=home,
         broker_port=closed_port,
         allowed_origins=(OWN_SITE,),
         article_hosts=("www.example.com",),
     )
-    prepare(settings)
-    return settings
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from flask import Response, current_app, render_template
+from markupsafe import Markup, escape
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
@@ -22,6 +23,8 @@ from web.services import services
 _PREFIX = "/api/v1"
 _REF = "#/components/schemas/{model}"
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
+_CODE = re.compile(r"`([^`]+)`")
+_TAGS = ("Subscriptions", "Articles", "Alerts")  # in the order in which a newcomer reads them
 _RETRIED_LATER = (429, 503)
 
 
@@ -41,6 +44,12 @@ def docs() -> str:
     )
 
 
+@blueprint.app_template_filter("prose")
+def prose(text: str) -> Markup:
+    """Plain text of the document, with what stands between backticks set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704 (escaped before)
+
+
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document of every declared operation."""
     found = [
@@ -48,6 +57,7 @@ def document() -> dict[str, Any]:
         for rule in current_app.url_map.iter_rules()
         if (declared := operation_of(rule.endpoint)) is not None
     ]
+    found.sort(key=lambda one: _TAGS.index(one[1].tag))
     paths: dict[str, dict[str, Any]] = {}
     for rule, declared in found:
         path = _VARIABLE.sub(r"{\1}", rule.rule.removeprefix(_PREFIX))
@@ -66,7 +76,7 @@ def document() -> dict[str, Any]:
             ),
         },
         "servers": [{"url": f"{settings.base_url}{_PREFIX}"}],
-        "tags": [{"name": name} for name in dict.fromkeys(one.tag for _, one in found)],
+        "tags": [{"name": name} for name in _TAGS],
         "paths": paths,
         "components": {
             "securitySchemes": {

@@ -63,7 +63,7 @@ class Operation:
             found |= _OF_TOKENS | _OF_RATES
         if self.limited:
             found |= _OF_RATES
-        if self.from_pages:
+        if self.from_pages and self.body is not None:
             found |= _OF_PAGES
         return found | dict(self.own_problems)
 

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -49,9 +50,9 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("The time lies outside the years 1 to 9999.") from None
 
 
-def _date_first(value: object) -> object:
-    # Without this, text made of digits would count as seconds since 1970.
-    if isinstance(value, str) and "-" not in value:
+def _date_first(value: object) -> str:
+    # Without this, a number, or text made of digits, would count as seconds since 1970.
+    if not isinstance(value, str) or "-" not in value:
         raise ValueError("Give a date and time, as in 2030-01-31T12:00:00Z.")
     return value
 
@@ -92,7 +93,7 @@ _EXAMPLE_ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/gAAAAABâ
 _EXAMPLE_PROOF = "aW4gdGhlIGV4YW1wbGUhIQ"
 
 Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra={"pattern": _NO_NUL})]
-Moment = Annotated[datetime, BeforeValidator(_date_first), AfterValidator(_utc)]
+Moment = Annotated[datetime, Strict(False), BeforeValidator(_date_first), AfterValidator(_utc)]
 P256dh = Annotated[
     bytes,
     _key("p256dh", endpoints.check_p256dh),

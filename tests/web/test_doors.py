@@ -1,0 +1,244 @@
+"""What stands in front of the views: origins, bodies, sizes, rates, headers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from notifier.config import Settings
+from web import create_app
+from web.security import client_address
+
+URL = "/api/v1/subscriptions"
+OWN = "https://www.example.com"
+FOREIGN = "https://evil.example"
+Maker = Callable[..., dict[str, Any]]
+
+
+def test_scripts_of_the_newsrooms_sites_may_call(
+    client: FlaskClient, push_subscription: Maker
+) -> None:
+    preflight = client.options(
+        URL, headers={"Origin": OWN, "Access-Control-Request-Method": "POST"}
+    )
+    call = client.post(URL, json={"subscription": push_subscription()}, headers={"Origin": OWN})
+    mistake = client.post(URL, json={}, headers={"Origin": OWN})
+
+    assert preflight.status_code == 204
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert "DELETE" in preflight.headers["Access-Control-Allow-Methods"]
+    assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
+    assert (call.status_code, mistake.status_code) == (201, 422)
+    for answer in (preflight, call, mistake):
+        assert answer.headers["Access-Control-Allow-Origin"] == OWN
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("origin", [FOREIGN, "null", f"{OWN}.evil.example", OWN.upper(), ""])
+def test_other_sites_may_not(client: FlaskClient, push_subscription: Maker, origin: str) -> None:
+    browser = push_subscription()
+    proof = {"endpoint": browser["endpoint"], "auth": browser["keys"]["auth"]}
+    client.post(URL, json={"subscription": browser})
+    headers = {"Origin": origin}
+
+    answers = [
+        client.options(URL, headers=headers | {"Access-Control-Request-Method": "POST"}),
+        client.post(URL, json={"subscription": push_subscription("b")}, headers=headers),
+        client.patch(URL, json=proof | {"sections": ["sport"]}, headers=headers),
+        client.delete(URL, json=proof, headers=headers),
+        client.post(f"{URL}/renew", json={}, headers=headers),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * 5
+    for answer in [*answers, client.get("/api/v1/config", headers=headers)]:
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert "Origin" in answer.headers["Vary"]
+    assert answers[1].content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8000", "http://localhost"])
+def test_the_services_own_pages_may_call(
+    client: FlaskClient, push_subscription: Maker, origin: str
+) -> None:
+    answer = client.post(
+        URL, json={"subscription": push_subscription()}, headers={"Origin": origin}
+    )
+
+    assert answer.status_code == 201
+
+
+def test_pages_may_not_call_what_is_for_machines(
+    client: FlaskClient, bearer: dict[str, str]
+) -> None:
+    answer = client.get("/api/v1/alerts/1", headers=bearer | {"Origin": OWN})
+
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b'{"language": "\\ud800"}',
+        b"[" * 60_000,
+        b'{"subscription":' * 3_000,
+        b'{"sections": ' + b"9" * 5_000 + b"}",
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", URL), ("PATCH", URL), ("DELETE", URL), ("PUT", "/api/v1/articles/1")],
+)
+def test_a_body_that_is_not_json_is_a_bad_request(
+    client: FlaskClient, bearer: dict[str, str], method: str, path: str, body: bytes
+) -> None:
+    answer = client.open(
+        path, method=method, data=body, content_type="application/json", headers=bearer
+    )
+
+    assert answer.status_code == 400
+    assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"7", b'""', b"{}"])
+def test_json_of_another_kind_is_unprocessable(client: FlaskClient, body: bytes) -> None:
+    answer = client.post(URL, data=body, content_type="application/json")
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_only_json_is_read(client: FlaskClient, content_type: str | None) -> None:
+    answer = client.post(URL, data=b"{}", content_type=content_type)
+
+    assert answer.status_code == 415
+    assert answer.content_type == "application/problem+json"
+
+
+def test_json_may_name_its_charset(client: FlaskClient, push_subscription: Maker) -> None:
+    import json
+
+    body = json.dumps({"subscription": push_subscription()})
+    answer = client.post(URL, data=body, content_type="application/json; charset=utf-8")
+
+    assert answer.status_code == 201
+
+
+def test_a_body_is_at_most_64_kib(client: FlaskClient) -> None:
+    answer = client.post(URL, data=b" " * (64 * 1024 + 1), content_type="application/json")
+
+    assert answer.status_code == 413
+    assert answer.content_type == "application/problem+json"
+
+
+def test_addresses_and_methods_that_do_not_exist_are_problems_too(client: FlaskClient) -> None:
+    missing, wrong = client.get("/api/v1/nothing"), client.get(URL)
+
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert missing.content_type == wrong.content_type == "application/problem+json"
+    assert missing.json == {
+        "title": "Not Found",
+        "status": 404,
+        "detail": "There is nothing at this address.",
+    }
+    assert "POST" in wrong.headers["Allow"]
+
+
+def test_a_hundred_readers_a_minute_behind_one_address_can_opt_in(
+    client: FlaskClient, push_subscription: Maker
+) -> None:
+    answers = [
+        client.post(URL, json={"subscription": push_subscription(f"r{number}")})
+        for number in range(100)
+    ]
+
+    assert {answer.status_code for answer in answers} == {201}
+
+
+def test_one_address_is_limited_and_told_when_to_come_back(
+    settings: Settings, push_subscription: Maker
+) -> None:
+    app = create_app(settings.model_copy(update={"opt_in_rate": "3 per minute"}))
+    client = app.test_client()
+
+    def opt_in(address: str) -> Any:
+        return client.post(
+            URL,
+            json={"subscription": push_subscription()},
+            environ_base={"REMOTE_ADDR": address},
+        )
+
+    statuses = [opt_in(f"2001:db8:1:1::{number}").status_code for number in range(1, 5)]
+    limited = opt_in("2001:db8:1:1:ffff::1")
+
+    assert 429 not in statuses[:3]
+    assert statuses[3] == limited.status_code == 429
+    assert limited.content_type == "application/problem+json"
+    assert 0 < int(limited.headers["Retry-After"]) <= 60
+    assert opt_in("2001:db8:1:2::1").status_code != 429
+    assert opt_in("192.0.2.1").status_code != 429
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "local"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_whom_a_limit_counts(settings: Settings, address: str, counted: str) -> None:
+    app = create_app(settings)
+    with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+        assert client_address() == counted
+
+
+@pytest.mark.parametrize(("proxies", "counted"), [(0, "127.0.0.1"), (1, "192.0.2.9")])
+def test_only_as_many_proxies_are_believed_as_there_are(
+    settings: Settings, proxies: int, counted: str
+) -> None:
+    app = create_app(settings.model_copy(update={"trusted_proxies": proxies}))
+    seen = []
+    app.before_request(lambda: seen.append(client_address()))
+
+    app.test_client().get("/healthz", headers={"X-Forwarded-For": "10.9.9.9, 192.0.2.9"})
+
+    assert seen == [counted]
+
+
+def test_every_answer_carries_the_headers_that_protect_readers_and_editors(
+    client: FlaskClient,
+) -> None:
+    for path in ("/healthz", "/api/v1/config", "/api/v1/docs", "/api/v1/nothing"):
+        headers = client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert "Strict-Transport-Security" not in headers
+
+
+def test_https_is_insisted_on_where_it_is_used(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"public_url": "https://alerts.example.com"}))
+
+    assert "max-age" in app.test_client().get("/healthz").headers["Strict-Transport-Security"]
+    assert app.config["SESSION_COOKIE_NAME"].startswith("__Host-")
+    assert app.config["SESSION_COOKIE_SECURE"]
+
+
+def test_health_is_ok_while_the_database_answers(client: FlaskClient) -> None:
+    answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json["status"]) == (200, "ok")
