@@ -264,7 +264,8 @@ class Ledger:
         A claim that settled nobody was futile, and after five of those the rest has failed.
         """
         with self._db.write() as session:
-            batch = session.get(Batch, lease.batch_id)
+            # Locked, or somebody could claim it between this look and the change.
+            batch = session.get(Batch, lease.batch_id, with_for_update=True)
             if batch is None or batch.claim_token != lease.token:
                 return
             batch.futile_claims = _futile_claims(batch)
@@ -285,10 +286,11 @@ class Ledger:
             unplanned = session.scalars(
                 select(func.count()).select_from(_unplanned().subquery())
             ).one()
+            now = now_of(session)
             due = (
                 select(Batch.id)
                 .join(Alert, Alert.id == Batch.alert_id)
-                .where(Alert.state == AlertState.RELEASED, _is_due(now_of(session)))
+                .where(_may_be_sent(now), _is_due(now))
                 .limit(most)
             )
             return Due(
@@ -352,6 +354,20 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
     )
 
 
+def _may_be_sent(now: datetime) -> ColumnElement[bool]:
+    """The condition that an alert's batches may be claimed, those of them that are due."""
+    earlier, theirs = aliased(Alert), aliased(Batch)
+    # The earlier alert's last messages must be out before the one that supersedes it starts.
+    still_sending = exists().where(
+        earlier.story_id == Alert.story_id,
+        earlier.revision < Alert.revision,
+        theirs.alert_id == earlier.id,
+        theirs.is_open,
+        theirs.lease_until > now,
+    )
+    return and_(Alert.state == AlertState.RELEASED, Alert.expires_at > now, ~still_sending)
+
+
 def _unplanned() -> Select[Alert]:
     """The alerts that are not wholly planned, those first that need it most."""
     planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
@@ -370,23 +386,9 @@ def _candidates(session: Session) -> list[int]:
         .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
         .scalar_subquery()
     )
-    earlier = aliased(Alert)
-    # The earlier alert's last messages must be out before the one that supersedes it starts.
-    still_sending = exists().where(
-        earlier.story_id == Alert.story_id,
-        earlier.revision < Alert.revision,
-        Batch.alert_id == earlier.id,
-        Batch.is_open,
-        Batch.lease_until > now,
-    )
     alert_id = session.scalars(
         select(Alert.id)
-        .where(
-            Alert.state == AlertState.RELEASED,
-            Alert.expires_at > now,
-            exists().where(Batch.alert_id == Alert.id, _is_due(now)),
-            ~still_sending,
-        )
+        .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, _is_due(now)))
         .order_by(_URGENCY, served, Alert.id)
         .limit(1)
     ).one_or_none()
