@@ -3,6 +3,7 @@
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -60,27 +61,17 @@ class Desktop:
 
     def __init__(self) -> None:
         program = find_program("dbus-daemon", package="dbus-daemon")
-        self._directory = TemporaryDirectory(prefix="desktop-")
-        configuration = Path(self._directory.name, "session.conf")
-        configuration.write_text(SESSION.format(directory=self._directory.name))
-        self._daemon = subprocess.Popen(
-            [program, f"--config-file={configuration}", "--nofork", "--print-address=1"],
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._daemon.stdout is not None
-        self.address = self._daemon.stdout.readline().strip()
         self._changed = threading.Condition()
         self._shown: list[Notification] = []
         self._open: set[int] = set()
         self._service = _NotificationService(self._on_notify, self._on_close)
-        self._loop = BackgroundLoop("desktop")
-        try:
-            self._bus = self._loop.run(self._connect())
-        except BaseException:
-            self._end()
-            raise
+        with ExitStack() as stack:
+            directory = stack.enter_context(TemporaryDirectory(prefix="desktop-"))
+            self.address = _start_daemon(program, Path(directory), stack)
+            self._loop = stack.enter_context(BackgroundLoop("desktop"))
+            bus = self._loop.run(self._connect())
+            stack.callback(lambda: self._loop.run(_disconnect(bus)))
+            self._running = stack.pop_all()
 
     def environment(self) -> dict[str, str]:
         """The environment variables that bring a program to this desktop."""
@@ -145,14 +136,7 @@ class Desktop:
         self._loop.run(self._service.emit_closed(notification.id, DISMISSED_BY_READER))
 
     def close(self) -> None:
-        self._loop.run(self._disconnect())
-        self._end()
-
-    def _end(self) -> None:
-        self._loop.close()
-        self._daemon.terminate()
-        self._daemon.communicate()
-        self._directory.cleanup()
+        self._running.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,10 +150,6 @@ class Desktop:
         await bus.request_name("org.freedesktop.Notifications")
         return bus
 
-    async def _disconnect(self) -> None:
-        self._bus.disconnect()
-        await self._bus.wait_for_disconnect()
-
     def _on_notify(self, notification: Notification) -> None:
         with self._changed:
             self._shown.append(notification)
@@ -180,6 +160,28 @@ class Desktop:
         with self._changed:
             self._open.discard(notification_id)
             self._changed.notify_all()
+
+
+def _start_daemon(program: str, directory: Path, stack: ExitStack) -> str:
+    """The address of a new D-Bus session, which ends with the stack."""
+    configuration = directory / "session.conf"
+    configuration.write_text(SESSION.format(directory=directory))
+    daemon = stack.enter_context(
+        subprocess.Popen(
+            [program, f"--config-file={configuration}", "--nofork", "--print-address=1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    )
+    stack.callback(daemon.terminate)
+    assert daemon.stdout is not None
+    return daemon.stdout.readline().strip()
+
+
+async def _disconnect(bus: MessageBus) -> None:
+    bus.disconnect()
+    await bus.wait_for_disconnect()
 
 
 class _NotificationService(ServiceInterface):

@@ -88,7 +88,8 @@ class Firefox(Browser):
         self.push = PushRoute(push_origin)
         self._program = find_program("firefox-esr", "firefox", package="firefox-esr")
         self._directory = TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True)
-        self._environment = {**os.environ, "HOME": self._directory.name, **environment}
+        home = {"HOME": self._directory.name, "TMPDIR": self._directory.name}
+        self._environment = os.environ | home | environment
         self._log = Path(self._directory.name, "output")
         self._profile = Path(self._directory.name, "profile")
         self._profile.mkdir()
