@@ -1,13 +1,14 @@
 """The loop that joins ledger, push and outcomes: claims batches, sends, settles, checkpoints."""
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from notifier.clock import boot_time
 from notifier.db import Database
@@ -67,10 +68,10 @@ class _Recipient:
 
 @dataclass(slots=True)
 class _Run:
-    """One leased batch while it is being sent."""
+    """One leased batch while it is being sent. `recipients` None: not read yet."""
 
     lease: Lease
-    recipients: Iterator[_Recipient]
+    recipients: Iterator[_Recipient] | None = None
     in_flight: int = 0
     exhausted: bool = False
     lost: bool = False
@@ -84,6 +85,11 @@ class _Run:
     @property
     def drained(self) -> bool:
         return not self.in_flight and (self.exhausted or self.lost)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether somebody has not been sent to who could have been."""
+        return self.recipients is None or next(self.recipients, None) is not None
 
     def postpone(self, push_service: str, until: datetime) -> None:
         earliest = self.postponed.get(push_service, until)
@@ -123,6 +129,7 @@ class Delivery:
         """
         leave_at = boot_time() + work_for.total_seconds()
         self._look_at = 0.0
+        self._saving = True
         try:
             while True:
                 going = keep_going()
@@ -135,23 +142,30 @@ class Delivery:
                 for (run, recipient), outcome in self._sender.poll(POLL):
                     self._settle(run, recipient, outcome)
                 self._save()
+                if self._is_paused():
+                    time.sleep(POLL.total_seconds())
         except Exception as error:
             self._abandon(error)
             raise
 
     def _fill(self, *, may_claim: bool) -> None:
         """Hand requests to the sender while it has room, claiming batches as they run out."""
-        while self._saving and self._sender.free > 0:
-            run = next((run for run in self._runs if run.may_send), None)
-            if run is None:
-                if not (may_claim and self._claim()):
-                    return
-                continue
-            recipient = next(run.recipients, None)
-            if recipient is None:
-                run.exhausted = True
-                continue
-            self._send(run, recipient)
+        try:
+            while self._saving and self._sender.free > 0:
+                run = next((run for run in self._runs if run.may_send), None)
+                if run is None:
+                    if not (may_claim and self._claim()):
+                        return
+                    continue
+                if run.recipients is None:
+                    run.recipients = iter(self._recipients(run))
+                recipient = next(run.recipients, None)
+                if recipient is None:
+                    run.exhausted = True
+                    continue
+                self._send(run, recipient)
+        except (OperationalError, InterfaceError) as error:
+            self._pause(error)
 
     def _claim(self) -> bool:
         if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
@@ -161,9 +175,7 @@ class Delivery:
         if lease is None:
             self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
             return False
-        run = _Run(lease, iter(()))
-        self._runs.append(run)
-        run.recipients = iter(self._recipients(run))
+        self._runs.append(_Run(lease))
         return True
 
     def _recipients(self, run: _Run) -> list[_Recipient]:
@@ -252,19 +264,31 @@ class Delivery:
         try:
             if self._checkpoint_is_due():
                 self._checkpoint()
-            for run in [run for run in self._runs if run.drained]:
-                self._finish(run)
-            self._saving = True
-        except SQLAlchemyError as error:
-            # Sending goes on only while its outcomes can be recorded.
+                self._saving = True
             if self._saving:
-                log.error("checkpoint_failed", error=type(error).__name__)
-            self._saving = False
+                for run in [run for run in self._runs if run.drained]:
+                    self._finish(run)
+        except SQLAlchemyError as error:
+            self._pause(error)
             self._forget_dead_leases()
+
+    def _pause(self, error: SQLAlchemyError) -> None:
+        """Send nothing until a checkpoint succeeds: what could not be recorded would come twice."""
+        if self._saving:
+            log.error("sending_paused", error=type(error).__name__)
+        self._saving = False
+
+    def _is_paused(self) -> bool:
+        """Whether there is nothing to do but to wait."""
+        if self._sender.in_flight or not self._runs:
+            return False
+        return not (self._saving and any(run.may_send for run in self._runs))
 
     def _checkpoint_is_due(self) -> bool:
         unsaved = sum(run.lease.unsaved for run in self._runs)
         since = boot_time() - self._checkpointed_at
+        if not self._saving:
+            return since >= CHECKPOINT_AFTER.total_seconds()
         renew = RENEW_WITHIN.total_seconds()
         if any(not run.lost and run.lease.deadline - boot_time() < renew for run in self._runs):
             return since > POLL.total_seconds()
@@ -294,8 +318,9 @@ class Delivery:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
             now = lease.now()
             lease.holds = {name: until.timestamp() for name, until in run.postponed.items()}
-            # Nothing postponed but some waiting: this worker was told to leave before its end.
             pause = min(run.postponed.values(), default=now) - now
+            if run.cut_short:  # told to leave before its end: others need not wait with the rest
+                pause = timedelta()
             try:
                 self._ledger.finish(lease, again_in=max(pause, timedelta()))
             except LeaseLost:

@@ -7,9 +7,11 @@ import multiprocessing
 import signal
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import certifi
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from notifier.config import get_settings
@@ -49,7 +51,7 @@ def current() -> WorkerProcess:
         Transport(
             concurrency=settings.send_concurrency,
             connect_to=settings.push_connect_to,
-            ca_file=settings.push_ca_file,
+            ca_file=settings.push_ca_file or Path(certifi.where()),
         ),
         VapidSigner(load_vapid_keys(db, settings.home), settings.vapid_subject),
         EndpointPolicy(settings.extra_push_origins),

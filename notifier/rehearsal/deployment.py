@@ -54,6 +54,7 @@ class Program:
         self._environment = environment
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_to_stop = False
 
     @property
     def pid(self) -> int:
@@ -78,20 +79,22 @@ class Program:
                 stderr=output,
                 start_new_session=True,
             )
+        self._told_to_stop = False
 
-    def signal(self, number: Signals, *, whole_group: bool = True) -> None:
-        if whole_group:
-            os.killpg(self.pid, number)
-        else:
-            os.kill(self.pid, number)
+    def tell_to_stop(self, number: Signals = SIGTERM) -> None:
+        """Send the signal to its whole group, once, and do not wait."""
+        if self._process is not None and not self._told_to_stop:
+            self._told_to_stop = True
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
     def stop(self, number: Signals = SIGTERM) -> None:
         """End it and everything it started; with force when it has not ended in time."""
+        self.tell_to_stop(number)
         if self._process is None:
             return
         process, self._process = self._process, None
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIME.total_seconds())
         with suppress(ProcessLookupError):
             os.killpg(process.pid, SIGKILL)
@@ -139,8 +142,11 @@ class Deployment:
 
     def close(self) -> None:
         """Stop everything, the broker last, so that the others do not complain."""
-        for name in sorted(self.programs, key=BROKER.__eq__):
-            self.programs[name].stop()
+        others = [program for name, program in self.programs.items() if name != BROKER]
+        for program in others:
+            program.tell_to_stop()
+        for program in (*others, *self.programs.values()):
+            program.stop()
 
     def _web_is_up(self) -> bool:
         return _answers(f"{self.settings.base_url}/healthz")
