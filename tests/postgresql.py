@@ -47,9 +47,7 @@ class Cluster:
 
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database."""
-        return (
-            f"postgresql+psycopg://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
-        )
+        return f"postgresql+psycopg://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
