@@ -2,63 +2,66 @@
 
 import base64
 import os
-import shutil
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 
 from notifier import tokens
-from notifier.config import Settings
+from notifier.config import Settings, environment_of
 from notifier.db import Database
-from notifier.setup import prepare
 from notifier.tokens import Scope
 from web import create_app
 
 OWN_SITE = "https://www.example.com"
-
-
-@pytest.fixture(scope="session")
-def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a deployment that has just been set up, for tests to copy."""
-    home = tmp_path_factory.mktemp("prepared") / "home"
-    prepare(Settings(_env_file=None, notifier_home=home))
-    return home
+DEADLINE = 60.0
 
 
 @pytest.fixture
-def settings(tmp_path: Path, prepared_home: Path) -> Settings:
+def closed_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        closed_port = taken.getsockname()[1]
-    home = tmp_path / "home"
-    shutil.copytree(prepared_home, home)
-    return Settings(
-        _env_file=None,
-        notifier_home=home,
-        broker_port=closed_port,
-        allowed_origins=(OWN_SITE,),
-        article_hosts=("www.example.com",),
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def settings(settings: Settings, closed_port: int) -> Settings:
+    return settings.model_copy(
+        update={
+            "broker_port": closed_port,
+            "allowed_origins": (OWN_SITE,),
+            "article_hosts": ("www.example.com",),
+        }
     )
 
 
 @pytest.fixture
-def db(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database)
-    yield database
-    database.close()
+def make_app() -> Iterator[Callable[[Settings], Flask]]:
+    """Makes apps, and lets go of their databases after the test."""
+    made: list[Flask] = []
+
+    def make(settings: Settings) -> Flask:
+        made.append(create_app(settings))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.extensions["notifier"].db.close()
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    app = create_app(settings)
-    yield app
-    app.extensions["notifier"].db.close()
+def app(settings: Settings, make_app: Callable[[Settings], Flask]) -> Flask:
+    return make_app(settings)
 
 
 @pytest.fixture
@@ -100,3 +103,42 @@ def push_subscription() -> Callable[..., dict[str, Any]]:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Settings], str]]:
+    """Starts gunicorn with two processes of eight threads, as in production; answers its URL."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(settings: Settings) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "web:create_app()"),
+                *("--bind", address, "--no-control-socket"),
+                *("--workers", "2", "--worker-class", "gthread", "--threads", "8"),
+            ],
+            env=environment_of(settings),
+            cwd=settings.home,
+        )
+        started.append(process)
+        deadline = time.monotonic() + DEADLINE
+        while not _is_up(f"http://{address}"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return f"http://{address}"
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(DEADLINE)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=5).ok
+    except (requests.ConnectionError, requests.Timeout):  # it is still importing
+        return False

@@ -1,18 +1,15 @@
 """What a CMS does: PUT an article, and ask how its alert is getting on."""
 
-from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from notifier import alerts, tokens
-from notifier.config import Settings
 from notifier.db import Database
 from notifier.models import Alert, Article
-from web import create_app
 
 ARTICLE = {
     "url": "https://www.example.com/2030/flood",
@@ -160,8 +157,6 @@ def test_what_cannot_be_accepted_is_named(
 def test_any_printable_text_is_an_articles_id(
     client: FlaskClient, bearer: dict[str, str], path: str
 ) -> None:
-    from urllib.parse import unquote
-
     answer = client.put(f"/api/v1/articles/{path}", json=ARTICLE, headers=bearer)
 
     assert answer.status_code == 201
@@ -242,23 +237,3 @@ def test_alerts_that_do_not_exist_are_not_found(
 
     assert answer.status_code == 404
     assert answer.content_type == "application/problem+json"
-
-
-def test_without_its_database_the_service_says_so_and_promises_nothing(
-    settings: Settings, tmp_path: Path
-) -> None:
-    lost = settings.model_copy(
-        update={"database_url": f"sqlite:///{tmp_path / 'gone' / 'notifier.sqlite3'}"}
-    )
-    app: Flask = create_app(lost)
-    client = app.test_client()
-    calls = [
-        client.put("/api/v1/articles/1", json=BREAKING, headers={"Authorization": "Bearer x"}),
-        client.get("/api/v1/config"),
-    ]
-
-    for answer in calls:
-        assert answer.status_code == 503
-        assert answer.content_type == "application/problem+json"
-        assert int(answer.headers["Retry-After"]) > 0
-    assert client.get("/healthz").status_code == 503

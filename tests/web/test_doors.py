@@ -1,19 +1,29 @@
 """What stands in front of the views: origins, bodies, sizes, rates, headers."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from flask import Flask
 from flask.testing import FlaskClient
 
 from notifier.config import Settings
-from web import create_app
 from web.security import client_address
 
 URL = "/api/v1/subscriptions"
 OWN = "https://www.example.com"
 FOREIGN = "https://evil.example"
 Maker = Callable[..., dict[str, Any]]
+AppMaker = Callable[[Settings], Flask]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Which database lies behind the doors is all the same."""
+    return sqlite_url
 
 
 def test_scripts_of_the_newsrooms_sites_may_call(
@@ -123,8 +133,6 @@ def test_only_json_is_read(client: FlaskClient, content_type: str | None) -> Non
 
 
 def test_json_may_name_its_charset(client: FlaskClient, push_subscription: Maker) -> None:
-    import json
-
     body = json.dumps({"subscription": push_subscription()})
     answer = client.post(URL, data=body, content_type="application/json; charset=utf-8")
 
@@ -163,9 +171,9 @@ def test_a_hundred_readers_a_minute_behind_one_address_can_opt_in(
 
 
 def test_one_address_is_limited_and_told_when_to_come_back(
-    settings: Settings, push_subscription: Maker
+    settings: Settings, make_app: AppMaker, push_subscription: Maker
 ) -> None:
-    app = create_app(settings.model_copy(update={"opt_in_rate": "3 per minute"}))
+    app = make_app(settings.model_copy(update={"opt_in_rate": "3 per minute"}))
     client = app.test_client()
 
     def opt_in(address: str) -> Any:
@@ -197,17 +205,19 @@ def test_one_address_is_limited_and_told_when_to_come_back(
         ("unknown", "unknown"),
     ],
 )
-def test_whom_a_limit_counts(settings: Settings, address: str, counted: str) -> None:
-    app = create_app(settings)
+def test_whom_a_limit_counts(
+    settings: Settings, make_app: AppMaker, address: str, counted: str
+) -> None:
+    app = make_app(settings)
     with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
         assert client_address() == counted
 
 
 @pytest.mark.parametrize(("proxies", "counted"), [(0, "127.0.0.1"), (1, "192.0.2.9")])
 def test_only_as_many_proxies_are_believed_as_there_are(
-    settings: Settings, proxies: int, counted: str
+    settings: Settings, make_app: AppMaker, proxies: int, counted: str
 ) -> None:
-    app = create_app(settings.model_copy(update={"trusted_proxies": proxies}))
+    app = make_app(settings.model_copy(update={"trusted_proxies": proxies}))
     seen = []
     app.before_request(lambda: seen.append(client_address()))
 
@@ -230,8 +240,8 @@ def test_every_answer_carries_the_headers_that_protect_readers_and_editors(
         assert "Strict-Transport-Security" not in headers
 
 
-def test_https_is_insisted_on_where_it_is_used(settings: Settings) -> None:
-    app = create_app(settings.model_copy(update={"public_url": "https://alerts.example.com"}))
+def test_https_is_insisted_on_where_it_is_used(settings: Settings, make_app: AppMaker) -> None:
+    app = make_app(settings.model_copy(update={"public_url": "https://alerts.example.com"}))
 
     assert "max-age" in app.test_client().get("/healthz").headers["Strict-Transport-Security"]
     assert app.config["SESSION_COOKIE_NAME"].startswith("__Host-")
@@ -242,3 +252,62 @@ def test_health_is_ok_while_the_database_answers(client: FlaskClient) -> None:
     answer = client.get("/healthz")
 
     assert (answer.status_code, answer.json["status"]) == (200, "ok")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_without_its_database_the_service_says_so_and_promises_nothing(
+    settings: Settings, make_app: AppMaker, tmp_path: Path, closed_port: int, kind: str, capsys: Any
+) -> None:
+    lost = {
+        "sqlite": f"sqlite:///{tmp_path / 'nowhere' / 'notifier.sqlite3'}",
+        "postgresql": f"postgresql+psycopg://someone:s3cret@127.0.0.1:{closed_port}/nowhere",
+    }
+    client = make_app(settings.model_copy(update={"database_url": lost[kind]})).test_client()
+
+    answers = [
+        client.put("/api/v1/articles/1", json={}, headers={"Authorization": "Bearer x"}),
+        client.get("/api/v1/config"),
+    ]
+
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.content_type == "application/problem+json"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "s3cret" not in answer.text
+    assert client.get("/healthz").status_code == 503
+    assert "s3cret" not in "".join(capsys.readouterr())
+
+
+def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_its_cause(
+    settings: Settings, make_app: AppMaker
+) -> None:
+    app = make_app(settings)
+
+    @app.get("/api/v1/faulty")
+    def faulty() -> str:
+        raise RuntimeError("s3cret")
+
+    answer = app.test_client().get("/api/v1/faulty")
+
+    assert answer.status_code == 500
+    assert answer.content_type == "application/problem+json"
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize("length_is_told", [True, False])
+def test_a_real_server_refuses_large_bodies_and_goes_on_answering(
+    settings: Settings, serve: Callable[[Settings], str], length_is_told: bool
+) -> None:
+    server = serve(settings)
+    body = b" " * 100_000
+
+    with requests.Session() as session:
+        answer = session.post(
+            f"{server}{URL}",
+            data=body if length_is_told else iter([body]),  # chunked
+            headers={"Content-Type": "application/json"},
+            timeout=30,
+        )
+        after = session.get(f"{server}/api/v1/config", timeout=30)
+
+    assert (answer.status_code, after.status_code) == (413, 200)

@@ -12,6 +12,7 @@ from notifier.config import Settings
 from notifier.db import Database
 from notifier.keys import add_vapid_key, token_hash
 from notifier.models import Subscription, VapidPublicKey
+from notifier.subscriptions import endpoint_hash
 
 URL = "/api/v1/subscriptions"
 Maker = Callable[..., dict[str, Any]]
@@ -201,8 +202,6 @@ def test_a_reader_of_a_push_service_that_is_no_longer_accepted_can_still_leave(
     browser = push_subscription()
     client.post(URL, json={"subscription": browser})
     with db.write() as session:
-        from notifier.subscriptions import endpoint_hash
-
         row = session.scalars(select(Subscription)).one()
         row.endpoint = "http://localhost:9999/wpush/1"
         row.endpoint_hash = endpoint_hash(row.endpoint)

@@ -123,6 +123,9 @@ def operation_of(endpoint: str) -> Operation | None:
 def _read(model: type[BaseModel]) -> BaseModel:
     """The body, checked. Aborts with 413 and 415, and raises pydantic's ValidationError."""
     raw = request.get_data(cache=False)
+    if request.content_length is None:
+        # A chunked body is cut off at the limit without a word; reading on gives the 413.
+        request.stream.read(1)
     if request.mimetype != JSON:
         abort(415)
     return model.model_validate_json(raw, context=services().endpoints)
