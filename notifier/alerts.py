@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -11,6 +12,8 @@ from notifier import audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
 from notifier.models import Alert, AlertKind, AlertState, Batch, Story
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def release(
     for alert_id, _ in earlier:
         close(session, alert_id, AlertState.SUPERSEDED)
     session.flush()
+    log.info("alert_released", alert=alert.id, story=story_id, kind=alert.kind.value)
     return alert
 
 
@@ -141,9 +145,11 @@ def end_if_settled(session: Session, alert_id: int) -> bool:
             state=case((Alert.closing_as.is_(None), AlertState.FINISHED), else_=Alert.closing_as),
             ended_at=now_of(session),
         )
-        .returning(Alert.id)
+        .returning(Alert.state)
         .execution_options(synchronize_session=False)
     ).one_or_none()
+    if ended is not None:
+        log.info("alert_ended", alert=alert_id, state=ended.state.value)
     return ended is not None
 
 

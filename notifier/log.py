@@ -48,7 +48,9 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the schema
+    # They tell of every look at the schema and of every doorbell; what matters we say ourselves.
+    for chatty in ("alembic", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
 def _unchanged(_logger: object, _name: str, event: Any) -> Any:

@@ -1,17 +1,19 @@
 """The Celery application: JSON doorbells on Redis, nothing kept, nothing scheduled."""
 
+import os
 from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_shutting_down
+from celery.platforms import set_pdeathsig
+from celery.signals import setup_logging, worker_init, worker_shutting_down
 from celery.worker.consumer import Consumer
 from kombu import Connection, Exchange, Queue
 
 from notifier.config import get_settings
 from notifier.jobs import Job, broker_url
 from notifier.log import configure
-from worker import process
+from worker import process, pulse
 
 
 class PromptConsumer(Consumer):
@@ -33,7 +35,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={
         "socket_connect_timeout": 2,
-        "socket_timeout": 30,
+        "socket_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
         # Only how soon a doorbell rings again that a killed worker had in hand; the clock is
@@ -53,6 +55,14 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+app.steps["consumer"].add(pulse.Pulse)
+
+
+@worker_init.connect
+def _die_with_supervisor(**_: Any) -> None:
+    # Where the system can: otherwise a worker whose supervisor was killed would go on unwatched.
+    if pulse.QUEUE in os.environ:
+        set_pdeathsig("SIGKILL")
 
 
 @setup_logging.connect

@@ -1,0 +1,58 @@
+"""A worker that dies or hangs is started again, without anybody's help."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from signal import SIGKILL, SIGSTOP, Signals
+
+import psutil
+import pytest
+
+from notifier.rehearsal.deployment import (
+    Deployment,
+    LocalPushService,
+    rehearsal_settings,
+    wait_until,
+)
+from notifier.rehearsal.rehearsal import Rehearsal
+
+pytestmark = pytest.mark.service
+
+PROJECT = Path(__file__).parents[2]
+LONG = timedelta(seconds=120)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, push: LocalPushService) -> Iterator[Deployment]:
+    settings = rehearsal_settings(tmp_path / "home", (push.origin,))
+    with Deployment(settings, PROJECT / "Procfile") as deployment:
+        yield deployment
+
+
+def celery_of(deployment: Deployment) -> list[psutil.Process]:
+    """The main process of Celery, if the supervisor has one."""
+    return psutil.Process(deployment.programs["worker"].pid).children()
+
+
+@pytest.mark.parametrize("blow", [SIGKILL, SIGSTOP])
+def test_a_worker_that_is_gone_or_hangs_is_replaced(
+    blow: Signals, rehearsal: Rehearsal, deployment: Deployment
+) -> None:
+    rehearsal.enlist(100, [], lambda _: None)
+    [first] = celery_of(deployment)
+    first.send_signal(blow)
+    wait_until(lambda: celery_of(deployment) not in ([], [first]), LONG, "another worker")
+
+    reckoning = rehearsal.follow(rehearsal.publish()["id"], LONG)
+    assert reckoning.failures == []
+    [second] = celery_of(deployment)
+    assert second != first
+
+
+def test_a_worker_whose_supervisor_was_killed_dies_too(deployment: Deployment) -> None:
+    program = deployment.programs["worker"]
+    supervisor = psutil.Process(program.pid)
+    below = supervisor.children(recursive=True)
+    supervisor.kill()
+    assert len(below) >= 3
+    assert psutil.wait_procs(below, timeout=LONG.total_seconds())[1] == []
