@@ -19,7 +19,7 @@ PLACEHOLDER_SUBJECT = "mailto:newsroom@example.com"
 
 
 class Settings(BaseSettings):
-    """What an operator can set, from the environment or `.env`; the README's table is made of this.
+    """What an operator can set, from the environment or `.env`; `docs/settings.md` lists them.
 
     Lists are comma-separated. The environment wins over `.env`.
     """
@@ -146,6 +146,11 @@ class Settings(BaseSettings):
             return check_subject(value)
         except InvalidInput as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("alert_validity", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
     @field_validator("alert_validity")
     @classmethod
