@@ -74,12 +74,25 @@ def test_the_page_shows_every_operation_and_loads_nothing_from_elsewhere(
         for operation in methods.values():
             assert f'id="{operation["operationId"]}"' in answer.text
             assert operation["summary"] in answer.text
+    assert "<code>Retry-After</code>" in answer.text
+    assert "&lt;code" not in answer.text
     assert "<script" not in answer.text
     assert "style=" not in answer.text
     sheet = answer.text.partition('rel="stylesheet" href="')[2].partition('"')[0]
     assert sheet.startswith("/static/")
     with client.get(sheet) as found:
         assert found.status_code == 200
+
+
+def test_what_an_operator_calls_the_publication_is_text_on_the_page(
+    settings: Settings, make_app: Callable[[Settings], Flask]
+) -> None:
+    named = settings.model_copy(update={"publication_name": "<script>`<b>`</script>"})
+    page = make_app(named).test_client().get("/api/v1/docs").text
+
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "<b>" not in page
 
 
 def test_no_request_gets_an_answer_that_the_document_does_not_know(

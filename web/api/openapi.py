@@ -47,7 +47,8 @@ def docs() -> str:
 @blueprint.app_template_filter("prose")
 def prose(text: str) -> Markup:
     """Plain text of the document, with what stands between backticks set as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704 (escaped before)
+    escaped = str(escape(text))  # as Markup it would escape what is put in
+    return Markup(_CODE.sub(r"<code>\1</code>", escaped))  # noqa: S704 (escaped before)
 
 
 def document() -> dict[str, Any]:
