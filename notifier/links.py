@@ -8,7 +8,7 @@ from notifier.errors import InvalidInput
 
 MAX_URL = 2048
 
-# What a URL may contain as it is; everything else, and every bare "%", is percent-encoded.
+# What a URL may contain as it is, "%" among it, as what is encoded already must stay so.
 _AS_IS = "%/:=&?~#+!$,;'@()*[]"
 
 
@@ -28,7 +28,7 @@ class LinkPolicy:
         self._refuse_malformed(url, field)
         parts = urlsplit(url)
         if f"{parts.scheme}://{parts.netloc}" == self.own_origin:
-            return _ascii(url)
+            return _ascii(url, field)
         listed = _is_listed(parts.hostname or "", parts.netloc.lower(), self.hosts)
         if parts.scheme != "https" and not (listed and _is_loopback(parts.hostname)):
             raise InvalidInput("The link must begin with https://.", field=field)
@@ -37,7 +37,7 @@ class LinkPolicy:
                 f"{parts.hostname} is not one of ARTICLE_HOSTS: {', '.join(self.hosts)}.",
                 field=field,
             )
-        return _ascii(url)
+        return _ascii(url, field)
 
     def check_image(self, url: str) -> str:
         """An image's URL in ASCII: https from any host, as pictures often lie on a CDN."""
@@ -59,7 +59,7 @@ class LinkPolicy:
             raise InvalidInput("The link must begin with https://.", field=field)
         if "@" in parts.netloc:
             raise InvalidInput("The link must not contain a user name.", field=field)
-        if len(_ascii(url)) > MAX_URL:
+        if len(_ascii(url, field)) > MAX_URL:
             raise InvalidInput(f"The link is longer than {MAX_URL} bytes.", field=field)
 
 
@@ -71,14 +71,14 @@ def _is_loopback(hostname: str | None) -> bool:
     return hostname in ("localhost", "127.0.0.1") or (hostname or "").endswith(".localhost")
 
 
-def _ascii(url: str) -> str:
+def _ascii(url: str, field: str) -> str:
     parts = urlsplit(url)
     netloc = parts.netloc
     if not netloc.isascii():
         try:
             netloc = netloc.encode("idna").decode()
         except UnicodeError:
-            raise InvalidInput("The link's host is not a valid name.", field="url") from None
+            raise InvalidInput("The link's host is not a valid name.", field=field) from None
     return parts._replace(
         netloc=netloc,
         path=quote(parts.path, safe=_AS_IS),

@@ -22,21 +22,28 @@ def render(alert: Alert, appearance: Appearance, *, declarative: bool = False) -
     """The plaintext of an alert's push messages, at most MAX_PLAINTEXT bytes of JSON in UTF-8.
 
     `declarative` is the form for Apple's endpoints, which Safari 18.4 and later show without
-    running a script (Declarative Web Push). What does not fit is left out, the least important
-    first: the image, then the body's and the title's end.
+    running a script (Declarative Web Push); it says the link twice, so an alert with a very long
+    one goes out in the other form, which a script shows there too. What does not fit is left out,
+    the least important first: the image, the body's and the title's end, at the very last the icon.
     """
     body = _shortened(alert.body, LONGEST_BODY)
-    attempts: list[tuple[str, str, str | None]] = [
-        (alert.title, body, alert.image),
-        (alert.title, body, None),
-        *((alert.title, _shortened(body, length), None) for length in (120, 60, 0)),
-        *((_shortened(alert.title, length), "", None) for length in (200, 100, 50, 25)),
+    icon = {"icon": appearance.icon}
+    image = {"image": alert.image} if alert.image else {}
+    attempts: list[tuple[str, str, dict[str, str]]] = [
+        (alert.title, body, icon | image),
+        (alert.title, body, icon),
+        *((alert.title, _shortened(body, length), icon) for length in (120, 60, 0)),
     ]
-    for title, text, image in attempts:
-        payload = _payload(alert, appearance, title, text, image, declarative=declarative)
+    if not declarative:
+        attempts += [(_shortened(alert.title, length), "", icon) for length in (200, 100, 50, 25)]
+        attempts.append((_shortened(alert.title, 25), "", {}))
+    for title, text, pictures in attempts:
+        payload = _payload(alert, appearance, title, text, pictures, declarative=declarative)
         encoded = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         if len(encoded) <= MAX_PLAINTEXT:
             return encoded
+    if declarative:
+        return render(alert, appearance)
     raise ValueError(f"alert {alert.id} does not fit into a push message")
 
 
@@ -45,7 +52,7 @@ def _payload(
     appearance: Appearance,
     title: str,
     body: str,
-    image: str | None,
+    pictures: dict[str, str],
     *,
     declarative: bool,
 ) -> dict[str, Any]:
@@ -54,7 +61,6 @@ def _payload(
         "body": body,
         "lang": appearance.language,
         "dir": "auto",
-        "icon": appearance.icon,
         "tag": topic_of(alert.story_id),
         "timestamp": int(alert.released_at.timestamp() * 1000),
         "actions": [{"action": "read", "title": "Read"}],
@@ -67,9 +73,7 @@ def _payload(
             "sent_at": alert.released_at.isoformat(),
             "expires_at": alert.expires_at.isoformat(),
         },
-    }
-    if image:
-        notification["image"] = image
+    } | pictures
     if not declarative:
         return {"notification": notification}
     return {
@@ -83,5 +87,7 @@ def _shortened(text: str, length: int) -> str:
     """At most `length` characters, cut between words and marked by an ellipsis."""
     if len(text) <= length:
         return text
-    cut = text[: max(length - 1, 0)]
-    return f"{cut.rsplit(' ', 1)[0].rstrip()}…" if length else ""
+    if not length:
+        return ""
+    cut = text.lstrip()[: length - 1]
+    return f"{(cut.rpartition(' ')[0] or cut).rstrip()}…"

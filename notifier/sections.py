@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from notifier.errors import InvalidInput
 from notifier.models import Section
 
+LONGEST_NAME = 80
 MOST_SECTIONS = 62  # of a signed 64-bit number, one bit is the sign and one is the next constant
 NOBODYS_CHOICE = 1 << MOST_SECTIONS
 """The bit of no section: an alert with it goes to those readers only who chose no section."""
@@ -32,8 +33,11 @@ def sync(session: Session, names: Iterable[str]) -> None:
         section.position = None
     for position, name in enumerate(names):
         slug = slug_of(name)
-        if not slug:
-            raise InvalidInput(f"{name!r} is not a section's name.", field="SECTIONS")
+        if not slug or max(len(name), len(slug)) > LONGEST_NAME:
+            raise InvalidInput(
+                f"{name!r} is not a section's name of 1 to {LONGEST_NAME} characters.",
+                field="SECTIONS",
+            )
         if slug not in known:
             if len(known) >= MOST_SECTIONS:
                 raise InvalidInput(

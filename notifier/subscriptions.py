@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from notifier import sections as sections_
@@ -156,14 +157,19 @@ def renew(session: Session, proof: Proof, browser: BrowserSubscription) -> Subsc
     ).one_or_none()
     if owner not in (None, subscription.id):
         raise Conflict("The new endpoint is already subscribed.")
+    vapid_key_id = _vapid_key_id(session, browser.vapid_public_key)
     subscription.endpoint = browser.endpoint.url
     subscription.endpoint_hash = new_hash
     subscription.push_service = browser.endpoint.push_service
     subscription.p256dh = browser.p256dh
     subscription.auth = browser.auth
-    subscription.vapid_key_id = _vapid_key_id(session, browser.vapid_public_key)
+    subscription.vapid_key_id = vapid_key_id
     subscription.gone_at = None
     subscription.last_seen_at = now_of(session)
+    try:
+        session.flush()
+    except IntegrityError:  # another has subscribed with it since the look above
+        raise Conflict("The new endpoint is already subscribed.") from None
     return subscription
 
 
