@@ -121,6 +121,8 @@ def test_sections_that_readers_cannot_choose_are_warned_of(
         ({"braking": True}, "braking"),
         ({"published_at": "2030-01-31T12:00:00"}, "published_at"),
         ({"published_at": "1700000000"}, "published_at"),
+        ({"published_at": "-5"}, "published_at"),
+        ({"published_at": 1700000000}, "published_at"),
         ({"published_at": "0001-01-01T00:00:00+14:00"}, "published_at"),
         ({"revision": -1}, "revision"),
         ({"revision": 2**31}, "revision"),

@@ -1,147 +1,35 @@
 """What the API takes and answers: pydantic models, from which the OpenAPI document is made."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Self, cast
+from datetime import datetime
+from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from notifier import endpoints, reports
 from notifier.articles import ArticleContent, Published
-from notifier.endpoints import Endpoint, EndpointPolicy
+from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput
 from notifier.links import MAX_URL
 from notifier.models import Alert, AlertKind, AlertState, Article, ArticleStatus
 from notifier.subscriptions import BrowserSubscription, Proof
+from web.api.fields import (
+    EXAMPLE_AUTH,
+    EXAMPLE_ENDPOINT,
+    EXAMPLE_MANAGEMENT,
+    EXAMPLE_P256DH,
+    Auth,
+    CheckedEndpoint,
+    Language,
+    Line,
+    Moment,
+    P256dh,
+    Sections,
+    Text,
+    VapidKey,
+)
 
 LARGEST_REVISION = 2**31 - 1
 LONGEST_ARTICLE_ID = 200
-_NO_NUL = "^[^\\u0000]*$"
-
-
-def _plain(text: str) -> str:
-    # PostgreSQL cannot store it, and nobody who writes text means it.
-    if "\0" in text:
-        raise ValueError("The text contains a NUL character.")
-    return text
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("This must not be blank.")
-    return text.strip()
-
-
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("Give the time zone too, as in 2030-01-31T12:00:00Z.")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("The time lies outside the years 1 to 9999.") from None
-
-
-def _date_first(value: object) -> str:
-    # Without this, a number, or text made of digits, would count as seconds since 1970.
-    if not isinstance(value, str) or "-" not in value:
-        raise ValueError("Give a date and time, as in 2030-01-31T12:00:00Z.")
-    return value
-
-
-def _key(field: str, check: Callable[[bytes], bytes]) -> BeforeValidator:
-    def decode(value: object) -> bytes:
-        if not isinstance(value, str):
-            raise ValueError("This must be base64url text.")
-        try:
-            return check(endpoints.decode_key(value, field))
-        except InvalidInput as error:
-            raise ValueError(str(error)) from error
-
-    return BeforeValidator(decode)
-
-
-def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
-    policy = cast("EndpointPolicy", info.context)
-    if not isinstance(value, str):
-        raise ValueError("This must be a URL.")
-    try:
-        return policy.check(value)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from error
-
-
-def _base64url(description: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {"type": "string", "description": description, "examples": [example], "maxLength": 128}
-    )
-
-
-_EXAMPLE_P256DH = (
-    "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
-)
-_EXAMPLE_AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
-_EXAMPLE_ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/gAAAAAB…"
-_EXAMPLE_PROOF = "aW4gdGhlIGV4YW1wbGUhIQ"
-
-Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra={"pattern": _NO_NUL})]
-Moment = Annotated[datetime, Strict(False), BeforeValidator(_date_first), AfterValidator(_utc)]
-P256dh = Annotated[
-    bytes,
-    _key("p256dh", endpoints.check_p256dh),
-    _base64url("The browser's public key: a point on P-256, 65 bytes.", _EXAMPLE_P256DH),
-]
-Auth = Annotated[
-    bytes,
-    _key("auth", endpoints.check_auth),
-    _base64url("The browser's authentication secret, 16 bytes.", _EXAMPLE_AUTH),
-]
-VapidKey = Annotated[
-    bytes,
-    _key("vapid_public_key", endpoints.check_p256dh),
-    _base64url(
-        "The `applicationServerKey` that the browser subscribed with, when it is not the newest.",
-        _EXAMPLE_P256DH,
-    ),
-]
-CheckedEndpoint = Annotated[
-    Endpoint,
-    BeforeValidator(_endpoint),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "uri",
-            "maxLength": endpoints.MAX_URL_LENGTH,
-            "description": "An https URL of a browser's push service.",
-            "examples": [_EXAMPLE_ENDPOINT],
-        }
-    ),
-]
-Sections = Annotated[
-    list[Annotated[Text, Field(max_length=80)]],
-    Field(
-        max_length=62,
-        description="Slugs or names of sections; none stands for all of them.",
-        examples=[["politics", "sport"]],
-    ),
-]
-Language = Annotated[
-    str,
-    Field(
-        max_length=35,
-        pattern="^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$",
-        description="The reader's language (BCP 47).",
-        examples=["en"],
-    ),
-]
 
 
 class Body(BaseModel):
@@ -197,14 +85,14 @@ class ProofBody(Body):
         Field(
             max_length=200,
             description="As the opt-in answered it.",
-            examples=[_EXAMPLE_PROOF],
+            examples=[EXAMPLE_MANAGEMENT],
         ),
     ] = None
     endpoint: Annotated[
         str | None,
-        Field(max_length=endpoints.MAX_URL_LENGTH, examples=[_EXAMPLE_ENDPOINT]),
+        Field(max_length=endpoints.MAX_URL_LENGTH, examples=[EXAMPLE_ENDPOINT]),
     ] = None
-    auth: Annotated[str | None, Field(max_length=128, examples=[_EXAMPLE_AUTH])] = None
+    auth: Annotated[str | None, Field(max_length=128, examples=[EXAMPLE_AUTH])] = None
 
     def proof(self, policy: EndpointPolicy) -> Proof:
         """The proof as the domain compares it; what cannot be decoded proves nothing."""
@@ -242,7 +130,7 @@ class OptInAnswer(SubscriptionAnswer):
         str,
         Field(
             description="Proves ownership later. It is told this once; an earlier one is void.",
-            examples=[_EXAMPLE_PROOF],
+            examples=[EXAMPLE_MANAGEMENT],
         ),
     ]
 
@@ -256,7 +144,7 @@ class ConfigAnswer(BaseModel):
     """What a page needs to subscribe."""
 
     vapid_public_key: Annotated[
-        str, Field(description="For `applicationServerKey`.", examples=[_EXAMPLE_P256DH])
+        str, Field(description="For `applicationServerKey`.", examples=[EXAMPLE_P256DH])
     ]
     publication: str
     sections: list[SectionOut]
@@ -272,9 +160,8 @@ class ArticleBody(Body):
         ),
     ]
     title: Annotated[
-        Text,
-        AfterValidator(_not_blank),
-        Field(min_length=1, max_length=300, examples=["River rises above its banks"]),
+        Line,
+        Field(max_length=300, examples=["River rises above its banks"]),
     ]
     status: ArticleStatus
     summary: Annotated[Text, Field(max_length=5_000)] = ""
