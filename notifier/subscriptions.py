@@ -158,6 +158,7 @@ def renew(session: Session, proof: Proof, browser: BrowserSubscription) -> Subsc
     if owner not in (None, subscription.id):
         raise Conflict("The new endpoint is already subscribed.")
     vapid_key_id = _vapid_key_id(session, browser.vapid_public_key)
+    now = now_of(session)
     subscription.endpoint = browser.endpoint.url
     subscription.endpoint_hash = new_hash
     subscription.push_service = browser.endpoint.push_service
@@ -165,7 +166,7 @@ def renew(session: Session, proof: Proof, browser: BrowserSubscription) -> Subsc
     subscription.auth = browser.auth
     subscription.vapid_key_id = vapid_key_id
     subscription.gone_at = None
-    subscription.last_seen_at = now_of(session)
+    subscription.last_seen_at = now
     try:
         session.flush()
     except IntegrityError:  # another has subscribed with it since the look above
