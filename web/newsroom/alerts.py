@@ -52,8 +52,11 @@ class AlertCard:
         return _STATES[AlertState(self.alert.state)]
 
     @property
-    def settled(self) -> int:
-        return self.progress.counts["audience"] - self.progress.counts["waiting"]
+    def served(self) -> int:
+        """How many the bar counts: an alert that was ended early keeps the bar that it had."""
+        counts = self.progress.counts
+        unserved = ("waiting", "stopped", "superseded", "expired")
+        return counts["audience"] - sum(counts[name] for name in unserved)
 
     @property
     def others(self) -> dict[str, int]:

@@ -39,8 +39,7 @@ def review() -> Response:
 def send() -> Response:
     """Release a reviewed alert, once however often it is asked for."""
     text = AlertText.sent()
-    editor = sessions.current()
-    assert editor is not None  # noqa: S101 - require_editor has let nobody else in
+    editor = sessions.required()
     try:
         story_id = drafts.story_of(request.form.get("review", ""))
     except InvalidInput as error:

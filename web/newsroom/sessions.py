@@ -5,7 +5,7 @@ import hmac
 import time
 from dataclasses import dataclass
 
-from flask import current_app, g, session
+from flask import abort, current_app, g, session
 
 from notifier import editors
 from notifier.models import Editor
@@ -44,6 +44,14 @@ def current() -> SignedIn | None:
         g.editor_in_session = _look_up()
     found: SignedIn | None = g.editor_in_session
     return found
+
+
+def required() -> SignedIn:
+    """The signed-in editor, for views that act in the editor's name."""
+    editor = current()
+    if editor is None:
+        abort(401)
+    return editor
 
 
 def _look_up() -> SignedIn | None:

@@ -135,15 +135,13 @@
 
   async function resubscribe(event) {
     const optIn = await recall("optIn");
-    if (!optIn) return;
-    const old = event.oldSubscription;
-    const key = (old && old.options.applicationServerKey) || optIn.vapidPublicKey;
+    if (!optIn || !optIn.managementToken) return; // not recorded yet: the next visit does it
     const work = async () => {
       const subscription =
         event.newSubscription ||
         (await self.registration.pushManager.subscribe({
           userVisibleOnly: true,
-          applicationServerKey: key,
+          applicationServerKey: optIn.vapidPublicKey,
         }));
       await renew(subscription, optIn);
     };
@@ -152,14 +150,14 @@
 
   /** Moves the opt-in to the new endpoint; what fails here the next visit to the site mends. */
   async function renew(subscription, optIn) {
-    if (!optIn.managementToken) return;
     const response = await fetch(`${optIn.service}/api/v1/subscriptions/renew`, {
       method: "POST",
       credentials: "omit",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({
-        management_token: optIn.managementToken,
+        old: { management_token: optIn.managementToken },
         subscription: subscription.toJSON(),
+        vapid_public_key: optIn.vapidPublicKey,
       }),
     });
     if (!response.ok) return;

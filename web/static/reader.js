@@ -146,7 +146,7 @@
   async function renew(config, subscription, optIn) {
     try {
       await callService("POST", "subscriptions/renew", {
-        management_token: optIn.managementToken,
+        old: { management_token: optIn.managementToken },
         subscription: subscription.toJSON(),
         vapid_public_key: config.vapid_public_key,
       });
