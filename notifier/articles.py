@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from notifier import alerts
 from notifier import sections as sections_
-from notifier.db import now_of
+from notifier.db import now_of, upsert
 from notifier.links import LinkPolicy
 from notifier.models import Alert, Article, ArticleStatus
 
@@ -113,9 +112,8 @@ def latest(session: Session, limit: int) -> Sequence[Article]:
 
 def _locked(session: Session, article_id: str, url: str) -> tuple[Article, bool]:
     """The article's row, made if need be, and held against others until the commit."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     created = session.execute(
-        insert(Article)
+        upsert(session, Article)
         .values(
             id=article_id,
             url=url,

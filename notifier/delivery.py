@@ -12,6 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from notifier.clock import boot_time
 from notifier.db import Database
+from notifier.health import ServiceHealth
 from notifier.ledger import Lease, LeaseLost, Ledger
 from notifier.models import Alert, AlertKind, AlertState, Subscription, topic_of
 from notifier.notification import Appearance, render
@@ -27,6 +28,7 @@ from notifier.push import (
     Unreachable,
     pad,
 )
+from notifier.push_services import GoneEndpoint
 
 log = structlog.get_logger()
 
@@ -50,6 +52,8 @@ LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(minutes=1)
 
+OUR_FAULT_PERHAPS = (400, 401, 403)
+
 COUNT_OF_ENDING = {
     AlertState.STOPPED: "stopped",
     AlertState.SUPERSEDED: "superseded",
@@ -64,6 +68,7 @@ class _Recipient:
     endpoint_hash: bytes
     push_service: str
     target: Target
+    refused_before: bool
 
 
 @dataclass(slots=True)
@@ -76,6 +81,7 @@ class _Run:
     exhausted: bool = False
     lost: bool = False
     postponed: dict[str, datetime] = field(default_factory=dict)
+    refused: list[_Recipient] = field(default_factory=list)
 
     @property
     def may_send(self) -> bool:
@@ -113,8 +119,10 @@ class Delivery:
         self._ledger = ledger
         self._sender = sender
         self._appearance = appearance
+        self._health = ServiceHealth(db)
         self._messages: dict[tuple[int, bool], Message] = {}
         self._runs: list[_Run] = []
+        self._health.sync()
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
         self._saving = True
@@ -163,7 +171,7 @@ class Delivery:
                 if recipient is None:
                     run.exhausted = True
                     continue
-                self._send(run, recipient)
+                self._offer(run, recipient)
         except (OperationalError, InterfaceError) as error:
             self._pause(error)
 
@@ -192,6 +200,7 @@ class Delivery:
                     Subscription.p256dh,
                     Subscription.auth,
                     Subscription.vapid_key_id,
+                    Subscription.rejected_at,
                 ).where(Subscription.id.in_(bits), Subscription.gone_at.is_(None))
             ).all()
         found = []
@@ -204,23 +213,41 @@ class Delivery:
                 run.postpone(row.push_service, held_until)
                 continue
             target = Target(row.endpoint, row.p256dh, row.auth, row.vapid_key_id)
-            found.append(_Recipient(bit, row.id, row.endpoint_hash, row.push_service, target))
+            found.append(
+                _Recipient(
+                    *(bit, row.id, row.endpoint_hash, row.push_service, target),
+                    refused_before=row.rejected_at is not None,
+                )
+            )
         for bit in bits.values():
             lease.settle(bit, "left")
         found.sort(key=lambda recipient: recipient.bit)
         return found
 
-    def _send(self, run: _Run, recipient: _Recipient) -> None:
-        lease = run.lease
-        ttl = (lease.alert.expires_at - lease.now()) // timedelta(seconds=1)
+    def _offer(self, run: _Run, recipient: _Recipient) -> None:
+        """Send to a recipient, unless time or the push service's state is against it."""
+        lease, push_service = run.lease, recipient.push_service
+        now = lease.now()
+        ttl = (lease.alert.expires_at - now) // timedelta(seconds=1)
         if ttl <= 0:
             lease.settle(recipient.bit, "expired")
-            return
-        message = self._message(
-            lease.alert, timedelta(seconds=ttl), declarative=recipient.push_service == "apple"
-        )
-        run.in_flight += 1
-        self._sender.submit((run, recipient), recipient.target, message)
+        elif self._health.refuses_size(lease.alert.id, push_service):
+            lease.settle(recipient.bit, "rejected")
+        elif (held_until := self._health.hold(push_service, now)) is not None:
+            self._postpone(run, recipient, held_until)
+        else:
+            message = self._message(
+                lease.alert, timedelta(seconds=ttl), declarative=push_service == "apple"
+            )
+            run.in_flight += 1
+            self._sender.submit((run, recipient), recipient.target, message)
+
+    def _postpone(self, run: _Run, recipient: _Recipient, until: datetime) -> None:
+        """Leave a recipient waiting; one who would wait until after the alert has expired has."""
+        if until >= run.lease.alert.expires_at:
+            run.lease.settle(recipient.bit, "expired")
+        else:
+            run.postpone(recipient.push_service, until)
 
     def _message(self, alert: Alert, ttl: timedelta, *, declarative: bool) -> Message:
         """The alert's message in one form; padded once, made anew only as its time runs down."""
@@ -242,22 +269,46 @@ class Delivery:
         return message
 
     def _settle(self, run: _Run, recipient: _Recipient, outcome: Outcome) -> None:
+        """Record what became of a message.
+
+        Who is refused for what may be our own fault (400, 401, 403) waits until the batch's end:
+        by then it is known whether the push service refuses everybody.
+        """
         run.in_flight -= 1
-        lease = run.lease
+        lease, push_service = run.lease, recipient.push_service
+        now = lease.now()
+        lease.findings.answers[push_service] += 1
+        self._health.note(
+            lease.alert.id, push_service, outcome, now, known_bad=recipient.refused_before
+        )
         match outcome:
             case Accepted():
                 lease.settle(recipient.bit, "accepted")
+                if recipient.refused_before:
+                    lease.findings.taken_again.append(recipient.subscription_id)
             case Gone():
                 lease.settle(recipient.bit, "gone")
-                lease.deactivate(recipient.subscription_id, recipient.endpoint_hash)
+                lease.findings.gone.append(
+                    GoneEndpoint(recipient.subscription_id, recipient.endpoint_hash, push_service)
+                )
+            case Rejected(status=status) if status in OUR_FAULT_PERHAPS:
+                run.refused.append(recipient)
             case Rejected():
                 lease.settle(recipient.bit, "rejected")
             case Throttled(retry_after=pause) | Unreachable(retry_after=pause):
-                until = lease.now() + (pause if pause is not None else _backoff(lease.rounds))
-                if until >= lease.alert.expires_at:
-                    lease.settle(recipient.bit, "expired")
-                else:
-                    run.postpone(recipient.push_service, until)
+                pause = pause if pause is not None else _backoff(lease.rounds)
+                self._postpone(run, recipient, now + pause)
+
+    def _settle_refused(self, run: _Run) -> None:
+        """Settle who was refused, but for those whose push service refuses everybody now."""
+        for recipient in run.refused:
+            held_until = self._health.open_until(recipient.push_service)
+            if held_until is not None:
+                self._postpone(run, recipient, held_until)
+            else:
+                run.lease.settle(recipient.bit, "rejected")
+                run.lease.findings.refused.append(recipient.subscription_id)
+        run.refused.clear()
 
     def _save(self) -> None:
         """Finish the runs that are through, and checkpoint the others when it is time."""
@@ -308,12 +359,14 @@ class Delivery:
         for run in held.values():
             if run.lease.closing_as is not None:
                 run.exhausted = True
+        self._health.sync()
         self._checkpointed_at = boot_time()
         self._checkpoint_took = self._checkpointed_at - started
 
     def _finish(self, run: _Run) -> None:
         lease = run.lease
         if not run.lost:
+            self._settle_refused(run)
             if lease.closing_as is not None:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
             now = lease.now()

@@ -2,6 +2,7 @@
 
 import random
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from notifier import alerts, audience, latency
+from notifier import alerts, audience, latency, push_services
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
 from notifier.models import (
@@ -21,6 +22,7 @@ from notifier.models import (
     BatchMembers,
     Subscription,
 )
+from notifier.push_services import GoneEndpoint
 
 BATCH_SIZE = 1_000
 BATCHES_A_STEP = 10
@@ -42,10 +44,25 @@ class LeaseLost(Exception):
 
 
 @dataclass(slots=True)
+class Findings:
+    """What answers told of push services and subscriptions, until a checkpoint makes it last.
+
+    `answers` counts them for each push service; `refused` and `taken_again` are the ids of
+    subscriptions whose messages are refused, and are not any more.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    gone: list[GoneEndpoint] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    taken_again: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Lease:
     """A batch that this worker holds until `deadline` (boot-time seconds), and what it found out.
 
-    `settle` and `forget` change only this object; `Ledger.checkpoint` makes it last.
+    `settle` changes only this object, and `findings` waits in it; `Ledger.checkpoint` makes both
+    last.
     """
 
     batch_id: int
@@ -63,7 +80,7 @@ class Lease:
     claimed_boot_time: float
     deadline: float
     closing_as: AlertState | None = None
-    gone: list[tuple[int, bytes]] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
     unsaved: int = 0
 
     def now(self) -> datetime:
@@ -85,10 +102,6 @@ class Lease:
             self.accepted_bits |= 1 << bit
             bucket = latency.bucket_of((self.now() - self.alert.released_at).total_seconds())
             self.seconds_to_accept[bucket] = self.seconds_to_accept.get(bucket, 0) + 1
-
-    def deactivate(self, subscription_id: int, endpoint_hash: bytes) -> None:
-        """Note that this endpoint is no more; a reader who has renewed meanwhile is not touched."""
-        self.gone.append((subscription_id, endpoint_hash))
 
     def settle_rest(self, count: str) -> None:
         """Settle everybody who is still waiting."""
@@ -232,7 +245,7 @@ class Ledger:
                 ).one()
         for lease in leases:
             lease.unsaved = 0
-            lease.gone.clear()
+            lease.findings = Findings()
             lease.deadline = started + self._lease.total_seconds()
         return lost
 
@@ -329,16 +342,22 @@ class Ledger:
             .returning(Batch.id)
             .execution_options(synchronize_session=False)
         ).one_or_none()
-        for subscription_id, endpoint_hash in lease.gone if saved else ():
-            session.execute(
-                update(Subscription)
-                .where(
-                    Subscription.id == subscription_id,
-                    Subscription.endpoint_hash == endpoint_hash,
-                )
-                .values(gone_at=now_of(session))
-            )
+        if saved is not None:
+            Ledger._save_findings(session, lease)
         return saved is not None
+
+    @staticmethod
+    def _save_findings(session: Session, lease: Lease) -> None:
+        found = lease.findings
+        push_services.record_answers(session, lease.alert.id, found.answers, found.gone)
+        for ids, rejected_at in ((found.refused, now_of(session)), (found.taken_again, None)):
+            if ids:
+                session.execute(
+                    update(Subscription)
+                    .where(Subscription.id.in_(ids))
+                    .values(rejected_at=rejected_at)
+                    .execution_options(synchronize_session=False)
+                )
 
 
 def _futile_claims(batch: Batch) -> int:

@@ -8,12 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from notifier import sections as sections_
-from notifier.db import now_of
+from notifier.db import now_of, upsert
 from notifier.endpoints import Endpoint
 from notifier.errors import Conflict, InvalidInput, NotFound
 from notifier.keys import new_token, token_hash
@@ -83,9 +82,8 @@ def opt_in(
         "created_at": now,
         "last_seen_at": now,
     }
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     statement = (
-        insert(Subscription)
+        upsert(session, Subscription)
         .values(values)
         .on_conflict_do_nothing(index_elements=[Subscription.endpoint_hash])
         .returning(Subscription)

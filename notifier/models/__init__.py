@@ -5,6 +5,7 @@ from notifier.models.alert import Alert, AlertKind, AlertState
 from notifier.models.article import Article, ArticleStatus, Story, topic_of
 from notifier.models.base import Base
 from notifier.models.batch import COUNTS, Batch, BatchMembers
+from notifier.models.push_service import DoubtfulGone, OpenBreaker, ServiceAnswers
 from notifier.models.subscription import Section, Subscription, VapidPublicKey
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "Base",
     "Batch",
     "BatchMembers",
+    "DoubtfulGone",
     "Editor",
+    "OpenBreaker",
     "Section",
+    "ServiceAnswers",
     "SignInLink",
     "Story",
     "Subscription",

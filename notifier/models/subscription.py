@@ -16,7 +16,8 @@ class Subscription(Base):
 
     `sections` has bit n set for the section with id n; 0 stands for every section, also those
     that are added later. `gone_at` is set when the push service has answered that the endpoint
-    is no more. Ids only ever grow and are never given twice: batches are made of them.
+    is no more, `rejected_at` while it refuses our messages to it. Ids only ever grow and are
+    never given twice: batches are made of them.
     """
 
     __tablename__ = "subscriptions"
@@ -35,6 +36,7 @@ class Subscription(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
     gone_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rejected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Section(Base):

@@ -15,6 +15,7 @@ from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, LeaseLost, Ledger
 from notifier.models import COUNTS, AlertKind, AlertState, Batch, Subscription
+from notifier.push_services import GoneEndpoint
 from notifier.subscriptions import Proof
 
 
@@ -317,8 +318,8 @@ def test_who_lost_the_lease_changes_nothing_any_more(
     ledger.checkpoint([holder])
 
     late.settle(0, "gone")
-    late.deactivate(late.ids[0], subscriptions.endpoint_hash("another endpoint"))
-    late.deactivate(late.ids[1], publication.subscription(late.ids[1]).endpoint_hash)
+    answer_gone(late, late.ids[0], subscriptions.endpoint_hash("another endpoint"))
+    answer_gone(late, late.ids[1], publication.subscription(late.ids[1]).endpoint_hash)
     assert ledger.checkpoint([late]) == [late]
     with pytest.raises(LeaseLost):
         ledger.finish(late)
@@ -389,7 +390,7 @@ def test_a_reader_who_is_gone_is_deactivated_but_not_one_who_has_renewed(
     lease = claimed(ledger)
     for bit, row_id in enumerate(lease.ids):
         lease.settle(bit, "gone")
-        lease.deactivate(row_id, publication.subscription(row_id).endpoint_hash)
+        answer_gone(lease, row_id, publication.subscription(row_id).endpoint_hash)
     with publication.changing(publication.subscription(renewed)) as row:
         row.endpoint_hash = subscriptions.endpoint_hash("the new one")
 
@@ -869,3 +870,9 @@ def test_a_lease_tells_time_by_the_ledgers_clock(publication: Publication, ledge
 
     with time_machine.travel(datetime(2040, 1, 1, tzinfo=UTC)):
         assert timedelta() <= lease.now() - lease.claimed_at < timedelta(minutes=1)
+
+
+def answer_gone(lease: Lease, subscription_id: int, endpoint_hash: bytes) -> None:
+    """What delivery notes when a push service has answered 404 or 410."""
+    lease.findings.answers["fcm"] += 1
+    lease.findings.gone.append(GoneEndpoint(subscription_id, endpoint_hash, "fcm"))

@@ -1,0 +1,143 @@
+"""What one worker process knows of the push services: whom to leave alone, and until when."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from notifier import push_services
+from notifier.db import Database
+from notifier.push import Outcome, Rejected, Throttled, Unreachable
+from notifier.push.breaker import Window, breaker_window, pause_before_probe, throttle_window
+
+LONGEST_HOLD = timedelta(minutes=1)
+"""How long a whole push service is held when it throttles; one answer may ask for longer."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    push_service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    push_service: str
+
+
+class ServiceHealth:
+    """Judges push services by their last answers, and shares breakers through the database.
+
+    `note` and `hold` are called for every message and only look at memory, but for the few
+    probes; `sync` exchanges with the database what was found out.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._answers: dict[str, Window] = {}
+        self._throttled: dict[str, Window] = {}
+        self._held_until: dict[str, datetime] = {}
+        self._probe_at: dict[str, datetime] = {}  # of the open breakers
+        self._probing: set[str] = set()
+        self._too_large: set[tuple[int, str]] = set()
+        self._to_record: list[_Opening | _Closing] = []
+
+    def open_until(self, push_service: str) -> datetime | None:
+        """When to try a push service again whose breaker is open; None when it is closed."""
+        return self._probe_at.get(push_service)
+
+    def hold(self, push_service: str, now: datetime) -> datetime | None:
+        """Until when the push service is to be left alone; None: the caller sends now.
+
+        Of all processes, one is let through to a service that is open, once its probe is due.
+        Raises SQLAlchemyError.
+        """
+        held_until = self._held_until.get(push_service)
+        if held_until is not None:
+            if held_until > now:
+                return held_until
+            del self._held_until[push_service]
+        probe_at = self._probe_at.get(push_service)
+        if probe_at is None:
+            return None
+        if probe_at > now or push_service in self._probing:
+            return max(probe_at, now + push_services.PROBE_ANSWERS_WITHIN / 10)
+        with self._db.write() as session:
+            won = push_services.win_probe(session, push_service)
+            open_now = push_services.open_breakers(session)
+        if won:
+            self._probing.add(push_service)
+            return None
+        self._take_over(open_now)
+        return self._probe_at.get(push_service)
+
+    def refuses_size(self, alert_id: int, push_service: str) -> bool:
+        """Whether the push service has called this alert's message too large."""
+        return (alert_id, push_service) in self._too_large
+
+    def note(
+        self, alert_id: int, push_service: str, outcome: Outcome, now: datetime, *, known_bad: bool
+    ) -> None:
+        """Take an answer into account. `known_bad`: the subscription was refused last time too."""
+        if isinstance(outcome, Rejected) and outcome.too_large:
+            if not self.refuses_size(alert_id, push_service):
+                log.error("message_too_large", push_service=push_service, alert=alert_id)
+            self._too_large.add((alert_id, push_service))
+            return
+        if isinstance(outcome, Rejected) and outcome.status == 0:
+            return  # we did not ask it
+        self._note_throttling(push_service, outcome, now)
+        bad = isinstance(outcome, Rejected | Unreachable)
+        if push_service in self._probing:
+            self._probing.discard(push_service)
+            self._probe_answered(push_service, outcome if bad else None)
+        elif push_service not in self._probe_at and not (bad and known_bad):
+            window = self._answers.setdefault(push_service, breaker_window())
+            window.add(bad=bad)
+            if window.is_bad:
+                window.clear()
+                self._probe_at[push_service] = now + pause_before_probe(1)
+                self._to_record.append(_Opening(push_service, _reason(outcome)))
+
+    def sync(self) -> None:
+        """Record openings and closings, and learn of other processes'. Raises SQLAlchemyError."""
+        with self._db.read() as session:
+            open_now = push_services.open_breakers(session)
+        if self._to_record:
+            with self._db.write() as session:
+                for change in self._to_record:
+                    if isinstance(change, _Closing):
+                        push_services.close_breaker(session, change.push_service)
+                    else:
+                        push_services.open_breaker(session, change.push_service, change.reason)
+                open_now = push_services.open_breakers(session)
+            self._to_record.clear()
+        self._take_over(open_now)
+
+    def _take_over(self, open_now: dict[str, datetime]) -> None:
+        self._probe_at = open_now
+        self._probing &= open_now.keys()
+
+    def _probe_answered(self, push_service: str, bad: Outcome | None) -> None:
+        if bad is None:
+            del self._probe_at[push_service]
+            self._to_record.append(_Closing(push_service))
+        else:
+            self._to_record.append(_Opening(push_service, _reason(bad)))
+
+    def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:
+        window = self._throttled.setdefault(push_service, throttle_window())
+        window.add(bad=isinstance(outcome, Throttled))
+        if isinstance(outcome, Throttled) and window.is_bad:
+            window.clear()
+            pause = min(outcome.retry_after or LONGEST_HOLD, LONGEST_HOLD)
+            self._held_until[push_service] = now + pause
+            log.warning("push_service_throttles", push_service=push_service)
+
+
+def _reason(outcome: Outcome) -> str:
+    if isinstance(outcome, Rejected):
+        return f"refuses messages ({outcome.status})"
+    return "cannot be reached"

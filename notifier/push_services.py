@@ -1,0 +1,211 @@
+"""What is known about push services across processes: breakers, and 410s that ops must judge."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from notifier.db import now_of, upsert
+from notifier.models import Alert, DoubtfulGone, OpenBreaker, ServiceAnswers, Subscription
+from notifier.push.breaker import pause_before_probe
+
+ENOUGH_ANSWERS = 500
+MOST_GONE = 0.3
+"""More Gone than this share of at least 500 answers to one alert is not readers leaving."""
+
+PROBE_ANSWERS_WITHIN = timedelta(seconds=10)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class GoneEndpoint:
+    """An endpoint that was answered Gone. Its owner may have moved to another one meanwhile."""
+
+    subscription_id: int
+    endpoint_hash: bytes
+    push_service: str
+
+
+def open_breakers(session: Session) -> dict[str, datetime]:
+    """The push services that are left alone, and when each may be tried again."""
+    rows = session.scalars(select(OpenBreaker))
+    return {breaker.push_service: breaker.probe_at for breaker in rows}
+
+
+def open_breaker(session: Session, push_service: str, reason: str) -> datetime:
+    """Leave a push service alone; again, and for longer, if it is open and a probe has failed.
+
+    Answers when it may be tried again.
+    """
+    now = now_of(session)
+    breaker = session.get(OpenBreaker, push_service, with_for_update=True)
+    if breaker is None:
+        probe_at = now + pause_before_probe(1)
+        session.execute(
+            upsert(session, OpenBreaker)
+            .values(
+                push_service=push_service,
+                opened_at=now,
+                probe_at=probe_at,
+                openings=1,
+                reason=reason,
+            )
+            .on_conflict_do_nothing()
+        )
+        log.error("breaker_opened", push_service=push_service, reason=reason)
+        return probe_at
+    breaker.openings += 1
+    breaker.probe_at = now + pause_before_probe(breaker.openings)
+    breaker.reason = reason
+    return breaker.probe_at
+
+
+def win_probe(session: Session, push_service: str) -> bool:
+    """Whether the caller is the one that may send one message to a push service that is open.
+
+    If no answer to it is recorded in time, somebody else may try.
+    """
+    now = now_of(session)
+    won = session.execute(
+        update(OpenBreaker)
+        .where(OpenBreaker.push_service == push_service, OpenBreaker.probe_at <= now)
+        .values(probe_at=now + PROBE_ANSWERS_WITHIN)
+        .returning(OpenBreaker.push_service)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return won is not None
+
+
+def close_breaker(session: Session, push_service: str) -> None:
+    """Let everybody send to a push service again."""
+    session.execute(delete(OpenBreaker).where(OpenBreaker.push_service == push_service))
+    log.info("breaker_closed", push_service=push_service)
+
+
+def record_answers(
+    session: Session, alert_id: int, answers: Mapping[str, int], gone: Sequence[GoneEndpoint]
+) -> None:
+    """Count the answers of each push service, and deactivate who is gone, unless that is doubtful.
+
+    When too many of a push service's answers to this alert are Gone, something is wrong with it
+    or with us: then its deactivations are put aside for ops, also those that were made already.
+    """
+    by_service: dict[str, list[GoneEndpoint]] = {}
+    for endpoint in gone:
+        by_service.setdefault(endpoint.push_service, []).append(endpoint)
+    for push_service in sorted(answers):  # in one order, so that processes do not deadlock
+        endpoints = by_service.get(push_service, [])
+        statement = upsert(session, ServiceAnswers).values(
+            alert_id=alert_id,
+            push_service=push_service,
+            answers=answers[push_service],
+            gone=len(endpoints),
+        )
+        total, total_gone = session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[ServiceAnswers.alert_id, ServiceAnswers.push_service],
+                set_={
+                    "answers": ServiceAnswers.answers + statement.excluded.answers,
+                    "gone": ServiceAnswers.gone + statement.excluded.gone,
+                },
+            ).returning(ServiceAnswers.answers, ServiceAnswers.gone)
+        ).one()
+        if not endpoints:
+            continue
+        if total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total:
+            _put_aside(session, alert_id, push_service, endpoints)
+        else:
+            _deactivate(session, endpoints)
+
+
+def doubtful(session: Session) -> Sequence[tuple[str, int, int]]:
+    """What waits for a decision: push service, alert, and how many subscriptions."""
+    rows = session.execute(
+        select(DoubtfulGone.push_service, DoubtfulGone.alert_id, func.count())
+        .group_by(DoubtfulGone.push_service, DoubtfulGone.alert_id)
+        .order_by(DoubtfulGone.alert_id)
+    )
+    return [(push_service, alert_id, count) for push_service, alert_id, count in rows]
+
+
+def apply_doubtful(session: Session, push_service: str) -> int:
+    """Believe the push service: deactivate what was put aside; answers how many there were."""
+    now = now_of(session)
+    theirs = exists().where(
+        DoubtfulGone.push_service == push_service,
+        DoubtfulGone.subscription_id == Subscription.id,
+        DoubtfulGone.endpoint_hash == Subscription.endpoint_hash,
+    )
+    session.execute(
+        update(Subscription)
+        .where(theirs)
+        .values(gone_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    return discard_doubtful(session, push_service)
+
+
+def discard_doubtful(session: Session, push_service: str) -> int:
+    """Do not believe it: the subscriptions stay; answers how many there were."""
+    result = session.execute(delete(DoubtfulGone).where(DoubtfulGone.push_service == push_service))
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _deactivate(session: Session, endpoints: Iterable[GoneEndpoint]) -> None:
+    now = now_of(session)
+    for endpoint in endpoints:
+        session.execute(
+            update(Subscription)
+            .where(
+                Subscription.id == endpoint.subscription_id,
+                Subscription.endpoint_hash == endpoint.endpoint_hash,
+            )
+            .values(gone_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _put_aside(
+    session: Session, alert_id: int, push_service: str, endpoints: list[GoneEndpoint]
+) -> None:
+    now = now_of(session)
+    first_time = not session.scalars(
+        select(DoubtfulGone.subscription_id)
+        .where(DoubtfulGone.alert_id == alert_id, DoubtfulGone.push_service == push_service)
+        .limit(1)
+    ).all()
+    rows = [(endpoint.subscription_id, endpoint.endpoint_hash) for endpoint in endpoints]
+    if first_time:
+        rows += _reactivate(session, alert_id, push_service)
+        log.error("gone_is_doubtful", push_service=push_service, alert=alert_id)
+    # A subscription that another alert has put aside already stays that alert's.
+    session.execute(
+        upsert(session, DoubtfulGone).on_conflict_do_nothing(),
+        [
+            {
+                "subscription_id": subscription_id,
+                "endpoint_hash": endpoint_hash,
+                "push_service": push_service,
+                "alert_id": alert_id,
+                "answered_at": now,
+            }
+            for subscription_id, endpoint_hash in rows
+        ],
+    )
+
+
+def _reactivate(session: Session, alert_id: int, push_service: str) -> list[tuple[int, bytes]]:
+    """Take back the deactivations that a push service has caused since the alert's release."""
+    released_at = select(Alert.released_at).where(Alert.id == alert_id).scalar_subquery()
+    rows = session.execute(
+        update(Subscription)
+        .where(Subscription.push_service == push_service, Subscription.gone_at >= released_at)
+        .values(gone_at=None)
+        .returning(Subscription.id, Subscription.endpoint_hash)
+        .execution_options(synchronize_session=False)
+    )
+    return [(subscription_id, endpoint_hash) for subscription_id, endpoint_hash in rows]
