@@ -1,0 +1,439 @@
+"""The ledger against a model of it: whatever workers, editors, readers and time do, nobody is lost.
+
+The model keeps, for each batch, what a valid lease has recorded of each member and how the rest
+ended. Time passes only when the machine lets it.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from publication import Publication
+from sqlalchemy import select
+
+from notifier.db import Database
+from notifier.delivery import COUNT_OF_ENDING
+from notifier.errors import Conflict
+from notifier.ledger import (
+    BATCHES_A_STEP,
+    LEASE,
+    MOST_FUTILE_CLAIMS,
+    RETRY_AFTER_A_CRASH,
+    Lease,
+    LeaseLost,
+    Ledger,
+)
+from notifier.models import COUNTS, Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
+
+BATCH_SIZE = 2
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+VALIDITY = timedelta(minutes=2)
+OUTCOMES = ("accepted", "gone", "rejected", "left", "expired")
+
+
+class Clock:
+    """The time, for the ledger's clock and the workers' alike."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.boot = 1000.0
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
+        self.boot += by.total_seconds()
+
+
+@dataclass
+class ModelBatch:
+    alert: "ModelAlert"
+    members: list[int]
+    not_before: datetime
+    outcomes: dict[int, str] = field(default_factory=dict)  # by bit, as recorded by valid leases
+    rest: str | None = None  # how those without an outcome ended
+    is_open: bool = True
+    holder: str | None = None  # the token of its last claim, until that is given back
+    lease_until: datetime = LONG_AGO
+    waiting_at_claim: int = 0
+    futile: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self.rest else len(self.members) - len(self.outcomes)
+
+    @property
+    def futile_with_this(self) -> int:
+        """The futile claims in a row, if the present one is over."""
+        return self.futile + 1 if self.waiting == self.waiting_at_claim else 0
+
+    def counts(self) -> Counter[str]:
+        counts = Counter(self.outcomes.values())
+        if self.rest:
+            counts[self.rest] += len(self.members) - len(self.outcomes)
+        counts["waiting"] = self.waiting
+        return +counts
+
+    def is_held(self, now: datetime) -> bool:
+        return self.holder is not None and self.lease_until > now
+
+    def close(self, how: str) -> None:
+        self.rest, self.is_open, self.holder = how, False, None
+
+
+@dataclass
+class ModelAlert:
+    id: int
+    story: int
+    revision: int
+    kind: AlertKind
+    plan_below: int
+    expires_at: datetime
+    planned: bool = False
+    state: AlertState = AlertState.RELEASED
+    closing_as: AlertState | None = None
+    batches: dict[int, ModelBatch] = field(default_factory=dict)
+
+    def close(self, state: AlertState, now: datetime) -> None:
+        if self.state == AlertState.RELEASED:
+            self.state, self.closing_as, self.planned = AlertState.CLOSING, state, True
+            self.settle_unheld(now)
+
+    def settle_unheld(self, now: datetime) -> None:
+        for batch in self.batches.values():
+            if self.closing_as and batch.is_open and not batch.is_held(now):
+                batch.close(COUNT_OF_ENDING[self.closing_as])
+        self.end_if_settled()
+
+    def end_if_settled(self) -> None:
+        if self.planned and not any(batch.is_open for batch in self.batches.values()):
+            self.state = self.closing_as or AlertState.FINISHED
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    template: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        memory = Path("/dev/shm")  # noqa: S108 - only to spare the disk
+        folder = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
+        self.stack.callback(shutil.rmtree, folder)
+        path = Path(folder) / "ledger.sqlite3"
+        shutil.copyfile(self.template, path)
+        self.db = Database(f"sqlite:///{path}")
+        self.stack.callback(self.db.close)
+        self.clock = Clock()
+        for name in ("ledger", "alerts"):
+            now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
+            self.stack.enter_context(now_of)
+        self.stack.enter_context(patch("notifier.ledger.boot_time", lambda: self.clock.boot))
+        self.publication = Publication(self.db)
+        self.ledger = Ledger(self.db, batch_size=BATCH_SIZE)
+        self.readers: list[int] = []
+        self.alerts: dict[int, ModelAlert] = {}
+        self.batches: dict[int, ModelBatch] = {}
+        self.leases: list[Lease] = []  # of workers that are alive, valid or not
+        self.found: dict[str, dict[int, str]] = {}  # what they found out, by token and bit
+
+    def teardown(self) -> None:
+        with self.stack:
+            if sys.exc_info()[0] is None:  # the machine's own failure tells more
+                self.drain()
+
+    # Readers and editors
+
+    @initialize()
+    def begin(self) -> None:
+        self.readers += self.publication.add_readers(7)
+        self.release(data=None, kind=AlertKind.BREAKING)
+
+    @rule(count=st.integers(1, 4))
+    def opt_in(self, count: int) -> None:
+        self.readers += self.publication.add_readers(count)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def opt_out(self, data: st.DataObject) -> None:
+        reader = data.draw(st.sampled_from(self.readers))
+        self.readers.remove(reader)
+        with self.db.write() as session:
+            session.delete(session.get_one(Subscription, reader))
+
+    @precondition(lambda self: len(self.alerts) < 5)
+    @rule(data=st.data(), kind=st.sampled_from(AlertKind))
+    def release(self, data: st.DataObject | None, kind: AlertKind) -> None:
+        stories = sorted({alert.story for alert in self.alerts.values()})
+        story = data.draw(st.sampled_from([None, *stories])) if data else None
+        alert = self.publication.release(story_id=story, kind=kind, validity=VALIDITY)
+        for earlier in self.alerts.values():
+            if earlier.story == story:
+                earlier.close(AlertState.SUPERSEDED, self.clock.now)
+        with self.db.read() as session:
+            below = session.get_one(Alert, alert.id).plan_below
+        assert below > max(self.readers, default=0)
+        self.alerts[alert.id] = ModelAlert(
+            alert.id, alert.story_id, alert.revision, kind, below, self.clock.now + VALIDITY
+        )
+
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        alert = self.alerts[data.draw(st.sampled_from(sorted(self.alerts)))]
+        if alert.state == AlertState.RELEASED:
+            self.publication.stop(alert.id)
+            alert.close(AlertState.STOPPED, self.clock.now)
+        else:
+            with pytest.raises(Conflict):
+                self.publication.stop(alert.id)
+
+    # Workers
+
+    @rule()
+    def plan(self) -> None:
+        before = {alert.id: set(alert.batches) for alert in self.alerts.values()}
+        needed = [alert for alert in self.alerts.values() if not alert.planned]
+
+        assert self.ledger.plan() == bool(needed)
+
+        found = self.read_batches()
+        changed = [
+            alert for alert in needed if found.get(alert.id, {}).keys() != before[alert.id]
+        ] or [alert for alert in needed if self.publication.alert(alert.id).planned_at]
+        assert len(changed) == bool(needed)
+        for alert in changed:
+            wanted = [row for row in sorted(self.readers, reverse=True) if row < alert.plan_below]
+            step = wanted[: BATCH_SIZE * BATCHES_A_STEP]
+            new = sorted(found.get(alert.id, {}).keys() - before[alert.id])
+            assert [row for batch_id in new for row in found[alert.id][batch_id]] == step
+            for batch_id in new:
+                members = found[alert.id][batch_id]
+                assert 0 < len(members) <= BATCH_SIZE
+                batch = ModelBatch(alert, members, self.clock.now)
+                self.batches[batch_id] = alert.batches[batch_id] = batch
+            alert.plan_below = step[-1] if step else alert.plan_below
+            alert.planned = len(step) < BATCH_SIZE * BATCHES_A_STEP
+            alert.end_if_settled()
+
+    @rule()
+    def claim(self) -> None:
+        due = {batch_id for batch_id, batch in self.batches.items() if self.is_due(batch)}
+
+        lease = self.ledger.claim()
+
+        for batch_id in set(due):
+            batch = self.batches[batch_id]
+            # A poisoned batch fails when a claim comes across it.
+            if not self.publication.batch(batch_id).is_open:
+                assert batch.holder is not None
+                assert batch.futile_with_this >= MOST_FUTILE_CLAIMS
+                batch.close("failed")
+                due.remove(batch_id)
+        if lease is None:
+            assert not due
+            return
+        assert lease.batch_id in due
+        urgency = {AlertKind.WITHDRAWAL: 0, AlertKind.CORRECTION: 1}
+        assert urgency.get(lease.alert.kind, 2) == min(
+            urgency.get(self.batches[batch_id].alert.kind, 2) for batch_id in due
+        )
+        batch = self.batches[lease.batch_id]
+        assert lease.ids == batch.members
+        settled = {bit for bit in range(len(lease.ids)) if not lease.is_waiting(bit)}
+        assert settled == set(batch.outcomes), "nobody who is settled is sent to again"
+        assert lease.waiting == batch.waiting
+        if batch.holder is not None:
+            batch.futile = batch.futile_with_this
+        assert batch.futile < MOST_FUTILE_CLAIMS
+        batch.holder, batch.lease_until = lease.token, self.clock.now + LEASE
+        batch.waiting_at_claim = batch.waiting
+        assert lease.deadline == self.clock.boot + LEASE.total_seconds()
+        self.found[lease.token] = dict(batch.outcomes)
+        self.leases.append(lease)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), outcome=st.sampled_from(OUTCOMES))
+    def settle(self, data: st.DataObject, outcome: str) -> None:
+        lease = self.draw_lease(data)
+        waiting = [bit for bit in range(len(lease.ids)) if lease.is_waiting(bit)]
+        if waiting:
+            bit = data.draw(st.sampled_from(waiting))
+            lease.settle(bit, outcome)
+            self.found[lease.token][bit] = outcome
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def checkpoint(self, data: st.DataObject) -> None:
+        lease = self.draw_lease(data)
+        if self.checkpoint_of(lease) is None:
+            self.leases.remove(lease)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), again_in=st.sampled_from([timedelta(), timedelta(seconds=20)]))
+    def finish(self, data: st.DataObject, again_in: timedelta) -> None:
+        self.finish_of(self.draw_lease(data), again_in)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        """What a worker does whose code has crashed: record what is known, give back the rest."""
+        lease = self.draw_lease(data)
+        batch = self.checkpoint_of(lease)
+        self.ledger.abandon(lease, "crash")
+        self.leases.remove(lease)
+        if batch is None:
+            return
+        batch.futile, batch.holder = batch.futile_with_this, None
+        batch.not_before = self.clock.now + RETRY_AFTER_A_CRASH
+        if batch.futile >= MOST_FUTILE_CLAIMS:
+            batch.close("failed")
+        batch.alert.end_if_settled()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        self.leases.remove(self.draw_lease(data))
+
+    @rule(by=st.sampled_from([1, 3, 16]))
+    def wait(self, by: int) -> None:
+        self.clock.advance(timedelta(seconds=by))
+
+    @rule()
+    def tidy(self) -> None:
+        self.ledger.tidy()
+        for alert in self.alerts.values():
+            if alert.expires_at <= self.clock.now:
+                alert.close(AlertState.EXPIRED, self.clock.now)
+            alert.settle_unheld(self.clock.now)
+
+    # What must be true after each step
+
+    @invariant()
+    def the_sum_holds_and_everybody_is_where_the_model_has_them(self) -> None:
+        with self.db.read() as session:
+            rows = session.scalars(select(Batch)).all()
+            states = {row.id: row.state for row in session.scalars(select(Alert))}
+        assert {row.id for row in rows} == set(self.batches)
+        for row in rows:
+            batch = self.batches[row.id]
+            counts = Counter({name: getattr(row, name) for name in (*COUNTS, "waiting")})
+            assert counts.total() == row.size == len(batch.members)
+            assert +counts == batch.counts()
+            assert row.is_open == batch.is_open
+            accepted = {bit for bit, outcome in batch.outcomes.items() if outcome == "accepted"}
+            assert row.accepted_bits == sum(1 << bit for bit in accepted)
+            assert sum(row.seconds_to_accept.values()) == len(accepted)
+        assert states == {alert.id: alert.state for alert in self.alerts.values()}
+        for alert in self.alerts.values():
+            if alert.state.final:
+                assert not any(batch.waiting for batch in alert.batches.values())
+
+    def drain(self) -> None:
+        """In the end all workers die, others work on, time passes, and nobody is waiting."""
+        self.leases.clear()
+        self.clock.advance(2 * LEASE)
+        while not all(alert.planned for alert in self.alerts.values()):
+            self.plan()
+        while any(self.is_due(batch) for batch in self.batches.values()):
+            self.claim()
+            for lease in list(self.leases):
+                for bit in range(len(lease.ids)):
+                    if lease.is_waiting(bit):
+                        lease.settle(bit, "accepted")
+                        self.found[lease.token][bit] = "accepted"
+                self.finish_of(lease, timedelta())
+        self.the_sum_holds_and_everybody_is_where_the_model_has_them()
+        self.clock.advance(VALIDITY)
+        self.tidy()
+        self.the_sum_holds_and_everybody_is_where_the_model_has_them()
+        assert all(alert.state.final for alert in self.alerts.values())
+
+    # Helpers
+
+    def checkpoint_of(self, lease: Lease) -> ModelBatch | None:
+        """Checkpoint; the batch if the lease was valid, else nothing may have changed."""
+        batch = self.batches[lease.batch_id]
+        is_valid = batch.holder == lease.token
+        assert self.ledger.checkpoint([lease]) == ([] if is_valid else [lease])
+        if not is_valid:
+            return None
+        batch.outcomes = dict(self.found[lease.token])
+        batch.lease_until = self.clock.now + LEASE
+        assert lease.closing_as == batch.alert.closing_as
+        return batch
+
+    def finish_of(self, lease: Lease, again_in: timedelta) -> None:
+        if lease.closing_as is not None:
+            ending = COUNT_OF_ENDING[lease.closing_as]
+            for bit in range(len(lease.ids)):
+                self.found[lease.token].setdefault(bit, ending)
+            lease.settle_rest(ending)
+        self.leases.remove(lease)
+        batch = self.batches[lease.batch_id]
+        if batch.holder != lease.token:
+            with pytest.raises(LeaseLost):
+                self.ledger.finish(lease, again_in=again_in)
+            return
+        self.ledger.finish(lease, again_in=again_in)
+        batch.outcomes = dict(self.found[lease.token])
+        batch.holder = None
+        if batch.waiting:
+            batch.not_before, batch.futile = self.clock.now + again_in, 0
+        else:
+            batch.is_open = False
+            batch.alert.end_if_settled()
+
+    def draw_lease(self, data: st.DataObject) -> Lease:
+        tokens = {lease.token: lease for lease in self.leases}
+        return tokens[data.draw(st.sampled_from([lease.token for lease in self.leases]))]
+
+    def read_batches(self) -> dict[int, dict[int, list[int]]]:
+        query = select(Batch.alert_id, Batch.id, BatchMembers.subscription_ids).join(
+            BatchMembers, BatchMembers.batch_id == Batch.id
+        )
+        found: dict[int, dict[int, list[int]]] = {}
+        with self.db.read() as session:
+            for alert_id, batch_id, members in session.execute(query):
+                found.setdefault(alert_id, {})[batch_id] = members
+        return found
+
+    def is_due(self, batch: ModelBatch) -> bool:
+        alert, now = batch.alert, self.clock.now
+        return (
+            batch.is_open
+            and alert.state == AlertState.RELEASED
+            and alert.expires_at > now
+            and batch.not_before <= now
+            and not batch.is_held(now)
+            and not any(
+                other.is_held(now)
+                for other in self.batches.values()
+                if other.alert.story == alert.story and other.alert.revision < alert.revision
+            )
+        )
+
+
+def test_nobody_is_lost_and_nobody_is_settled_twice(sqlite_template: Path) -> None:
+    machine = type("Machine", (LedgerMachine,), {"template": sqlite_template})
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=50,
+            stateful_step_count=40,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )
