@@ -1,23 +1,18 @@
 """The `notifier` command."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from notifier import editors, tokens
+from notifier import editors, push_services, tokens
 from notifier import run as run_
 from notifier import setup as setup_
 from notifier.config import Settings, get_settings
-from notifier.db import Database
-from notifier.errors import NotifierError
+from notifier.push_command import push
 from notifier.rehearsal.command import rehearse
+from notifier.terminal import database, plain_errors
 from notifier.tokens import Scope
 
 
@@ -96,6 +91,39 @@ def invite(email: str) -> None:
     click.echo(link)
 
 
+@main.group()
+def gone() -> None:
+    """Subscriptions that so many at once were answered Gone for that it is doubtful."""
+
+
+@gone.command("list")
+def list_gone() -> None:
+    """Show what waits for your decision."""
+    table = Table("push service", "alert", "subscriptions")
+    with plain_errors(), database() as session:
+        for push_service, alert_id, count in push_services.doubtful(session):
+            table.add_row(push_service, str(alert_id), f"{count:,}")
+    Console().print(table)
+
+
+@gone.command("apply")
+@click.argument("push_service")
+def apply_gone(push_service: str) -> None:
+    """Believe PUSH_SERVICE: deactivate these subscriptions."""
+    with plain_errors(), database() as session:
+        count = push_services.apply_doubtful(session, push_service)
+    click.echo(f"Deactivated {count:,}.", err=True)
+
+
+@gone.command("discard")
+@click.argument("push_service")
+def discard_gone(push_service: str) -> None:
+    """Do not believe PUSH_SERVICE: keep these subscriptions."""
+    with plain_errors(), database() as session:
+        count = push_services.discard_doubtful(session, push_service)
+    click.echo(f"Kept {count:,}.", err=True)
+
+
 @main.command("settings")
 def show_settings() -> None:
     """Show every setting, its meaning and its value here."""
@@ -109,39 +137,8 @@ def show_settings() -> None:
     Console().print(table)
 
 
+main.add_command(push)
 main.add_command(rehearse)
-
-
-@contextmanager
-def database() -> Iterator[Session]:
-    """A writing transaction on a database that has been set up."""
-    db = Database(get_settings().database)
-    try:
-        setup_.require(db)
-        with db.write() as session:
-            yield session
-    finally:
-        db.close()
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn what a person can mend into one line and exit code 1."""
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors(include_url=False, include_context=False, include_input=False):
-            name = "_".join(map(str, problem["loc"])).upper()
-            click.echo(f"{name}: {problem['msg'].removeprefix('Value error, ')}", err=True)
-        sys.exit(1)
-    except NotifierError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-    except SQLAlchemyError as error:
-        # The driver's own words may hold addresses and values; its first line says enough.
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        click.echo(f"The database cannot be used (DATABASE_URL): {reason}", err=True)
-        sys.exit(1)
 
 
 def _without_password(text: str) -> str:

@@ -5,7 +5,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,8 @@ class Transport:
     to each host; a host that speaks HTTP/2 gets them multiplexed. A request has `timeout` from
     `submit` to the end of its answer, of which connecting may take `connect_timeout`.
     `connect_to` holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries, and `ca_file`
-    the certificates to trust instead of the system's: both are for development.
+    the certificates to trust instead of the system's: both are for development. `trace` is called
+    with all that goes over the wire, secrets included, after one of pycurl's INFOTYPE_ numbers.
 
     Redirects, proxies, cookies, .netrc and compression do not exist here, whatever the environment
     says. For one thread; make it after a fork, never before one.
@@ -63,6 +64,7 @@ class Transport:
         connections_per_host: int = 4,
         connect_to: Sequence[str] = (),
         ca_file: Path | None = None,
+        trace: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self._concurrency = concurrency
         self._options: list[tuple[int, object]] = [
@@ -82,6 +84,8 @@ class Transport:
             self._options.append((pycurl.CONNECT_TO, list(connect_to)))
         if ca_file is not None:
             self._options.append((pycurl.CAINFO, str(ca_file)))
+        if trace is not None:
+            self._options += [(pycurl.VERBOSE, 1), (pycurl.DEBUGFUNCTION, trace)]
 
         self._pid = os.getpid()
         self._busy: dict[pycurl.Curl, _Exchange] = {}

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from py_vapid import Vapid02
 
 from notifier.errors import InvalidInput, NotifierError
 
@@ -109,6 +110,10 @@ class VapidKey:
     def application_server_key(self) -> str:
         """The public key as a page hands it to `PushManager.subscribe()`: unpadded base64url."""
         return base64.urlsafe_b64encode(self.public_key).rstrip(b"=").decode()
+
+    def as_vapid(self) -> Vapid02:
+        """The key pair as pywebpush takes it."""
+        return Vapid02(self.private_key)
 
     def _pem(self) -> bytes:
         return self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
