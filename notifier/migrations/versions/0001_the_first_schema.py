@@ -174,14 +174,14 @@ def upgrade() -> None:
         sa.Column("waiting_at_claim", sa.Integer(), nullable=False),
         sa.Column("futile_claims", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.String(length=200), nullable=True),
-        sa.CheckConstraint("is_open OR waiting = 0", name="ck_batches_closed_means_settled"),
+        sa.CheckConstraint("is_open OR waiting = 0", name=op.f("ck_batches_closed_means_settled")),
         sa.CheckConstraint(
             'size = waiting + "accepted" + "gone" + "rejected" + "expired" + "left" + "stopped" + "superseded" + "failed"',
-            name="ck_batches_sum_holds",
+            name=op.f("ck_batches_sum_holds"),
         ),
         sa.CheckConstraint(
             'waiting >= 0 AND "accepted" >= 0 AND "gone" >= 0 AND "rejected" >= 0 AND "expired" >= 0 AND "left" >= 0 AND "stopped" >= 0 AND "superseded" >= 0 AND "failed" >= 0',
-            name="ck_batches_counts",
+            name=op.f("ck_batches_counts"),
         ),
         sa.ForeignKeyConstraint(["alert_id"], ["alerts.id"], name="fk_batches_alert_id_alerts"),
         sa.PrimaryKeyConstraint("id", name="pk_batches"),
