@@ -178,6 +178,7 @@ class Delivery:
     def _claim(self) -> bool:
         if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
             return False
+        self._health.sync()
         self._ledger.plan()
         lease = self._ledger.claim()
         if lease is None:
@@ -319,6 +320,8 @@ class Delivery:
             if self._saving:
                 for run in [run for run in self._runs if run.drained]:
                     self._finish(run)
+            if self._health.has_news:
+                self._health.sync()
         except SQLAlchemyError as error:
             self._pause(error)
             self._forget_dead_leases()

@@ -101,6 +101,11 @@ class ServiceHealth:
                 self._probe_at[push_service] = now + pause_before_probe(1)
                 self._to_record.append(_Opening(push_service, _reason(outcome)))
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the other processes should know."""
+        return bool(self._to_record)
+
     def sync(self) -> None:
         """Record openings and closings, and learn of other processes'. Raises SQLAlchemyError."""
         with self._db.read() as session:

@@ -1,0 +1,193 @@
+"""Push services that refuse, fail or throttle: who waits, who goes on, who is never deleted."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from newsroom import Newsroom
+from sqlalchemy import func, select, update
+
+from notifier import push_services
+from notifier.config import Settings
+from notifier.db import Database, now_of
+from notifier.models import Alert, AlertState, OpenBreaker, Subscription
+from notifier.rehearsal.client import PushServiceControl
+from notifier.rehearsal.push_service import PushService
+
+LONG_AGO = timedelta(hours=1)
+
+
+@pytest.fixture
+def other(db: Database, settings: Settings) -> Iterator[Newsroom]:
+    """The same publication, with readers at another push service."""
+    with PushService.in_thread() as service, PushServiceControl(service.origin) as control:
+        newsroom = Newsroom(db, settings, control)
+        yield newsroom
+        newsroom.close()
+
+
+@pytest.fixture
+def both(
+    db: Database, settings: Settings, newsroom: Newsroom, other: Newsroom
+) -> Iterator[Newsroom]:
+    """Its worker sends to both push services."""
+    both = Newsroom(db, settings, newsroom.control, also=[other.control.origin])
+    yield both
+    both.close()
+
+
+def breakers(newsroom: Newsroom) -> dict[str, OpenBreaker]:
+    with newsroom.db.read() as session:
+        return {row.push_service: row for row in session.scalars(select(OpenBreaker))}
+
+
+def let_probe(newsroom: Newsroom, alert: Alert) -> None:
+    """Have it that the breaker's pause is over, and the batches'."""
+    with newsroom.db.write() as session:
+        session.execute(update(OpenBreaker).values(probe_at=now_of(session) - LONG_AGO))
+    newsroom.skip_waiting(alert)
+
+
+def refused(newsroom: Newsroom) -> int:
+    query = select(func.count()).where(Subscription.rejected_at.is_not(None))
+    with newsroom.db.read() as session:
+        return session.scalars(query).one()
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_push_service_that_fails_everybody_is_left_alone_until_a_probe_finds_it_well(
+    newsroom: Newsroom, status: int
+) -> None:
+    newsroom.opt_in(1000)
+    newsroom.control.set_faults([{"status": status}])
+    alert = newsroom.release()
+    newsroom.deliver()
+
+    report = newsroom.control.report()
+    assert report["requests"] <= 300
+    (push_service,) = breakers(newsroom)
+    assert push_service == newsroom.control.origin
+    assert newsroom.counts(alert.id) == {"audience": 1000, "waiting": 1000}
+    assert newsroom.gone() == refused(newsroom) == 0
+
+    newsroom.control.begin_wave()
+    let_probe(newsroom, alert)
+    newsroom.deliver()
+    assert newsroom.control.report()["requests"] == 1, "one probe, whose failure opens again"
+    assert breakers(newsroom)[push_service].openings == 2
+
+    newsroom.control.set_faults([])
+    let_probe(newsroom, alert)
+    newsroom.deliver()
+    assert breakers(newsroom) == {}
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 1000, "accepted": 1000}
+    assert newsroom.control.report()["duplicates"] == 0
+
+
+def test_a_few_who_are_refused_are_rejected_and_noted_until_they_are_taken_again(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(200)
+    newsroom.control.set_faults([{"status": 403, "share": 0.1}])
+    (rule,) = newsroom.control.faults()
+    alert = newsroom.release()
+    newsroom.deliver()
+    rejected = rule["count"]
+    accepted = 200 - rejected
+    assert newsroom.counts(alert.id) == {
+        "audience": 200, "accepted": accepted, "rejected": rejected,
+    }  # fmt: skip
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
+    assert refused(newsroom) == rejected
+    assert newsroom.gone() == 0
+
+    newsroom.control.set_faults([])
+    second = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(second.id) == {"audience": 200, "accepted": 200}
+    assert refused(newsroom) == 0
+
+
+def test_a_failing_push_service_does_not_hold_up_another(
+    newsroom: Newsroom, other: Newsroom, both: Newsroom
+) -> None:
+    newsroom.opt_in(300)
+    other.opt_in(300)
+    newsroom.control.set_faults([{"status": 503}])
+    alert = newsroom.release()
+    both.deliver()
+    assert other.control.report()["accepted_readers"] == 300
+    assert newsroom.counts(alert.id) == {"audience": 600, "accepted": 300, "waiting": 300}
+
+
+def test_a_message_that_is_too_large_for_one_push_service_goes_to_the_others(
+    newsroom: Newsroom, other: Newsroom, both: Newsroom
+) -> None:
+    newsroom.opt_in(500)
+    other.opt_in(100)
+    newsroom.control.set_faults([{"status": 413}])
+    alert = newsroom.release()
+    both.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 600, "accepted": 100, "rejected": 500}
+    assert newsroom.control.report()["requests"] <= 200, "it has said so; why ask again"
+    assert breakers(newsroom) == {}
+    assert refused(newsroom) == newsroom.gone() == 0
+
+
+def test_a_push_service_that_throttles_many_is_held_as_a_whole(newsroom: Newsroom) -> None:
+    newsroom.opt_in(1000)
+    newsroom.control.set_faults([{"status": 429, "share": 0.5, "retry_after": "30"}])
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.control.report()["requests"] <= 400
+    assert newsroom.control.report()["early"] == 0
+    counts = newsroom.counts(alert.id)
+    assert counts["accepted"] + counts["waiting"] == 1000
+    assert breakers(newsroom) == {}
+
+
+@pytest.mark.parametrize("believe", [True, False])
+def test_so_many_410s_that_it_is_doubtful_wait_for_ops(newsroom: Newsroom, believe: bool) -> None:
+    newsroom.opt_in(1500)
+    newsroom.control.set_faults([{"status": 410, "share": 0.5}])
+    (rule,) = newsroom.control.faults()
+    alert = newsroom.release()
+    newsroom.deliver()
+    counts = newsroom.counts(alert.id)
+    assert counts == {"audience": 1500, "accepted": 1500 - rule["count"], "gone": rule["count"]}
+    assert newsroom.gone() == 0, "also those are back that were deactivated at first"
+
+    origin = newsroom.control.origin
+    with newsroom.db.write() as session:
+        assert push_services.doubtful(session) == [(origin, alert.id, rule["count"])]
+        decide = push_services.apply_doubtful if believe else push_services.discard_doubtful
+        assert decide(session, origin) == rule["count"]
+        assert push_services.doubtful(session) == []
+    assert newsroom.gone() == (rule["count"] if believe else 0)
+
+
+def test_who_renews_while_ops_decide_stays(newsroom: Newsroom) -> None:
+    browsers = newsroom.opt_in(600)
+    newsroom.control.set_faults([{"status": 410, "share": 0.9}])
+    (rule,) = newsroom.control.faults()
+    newsroom.release()
+    newsroom.deliver()
+    with newsroom.db.write() as session:
+        query = select(Subscription).where(Subscription.endpoint == rule["endpoints"][0])
+        session.scalars(query).one().endpoint_hash = b"another endpoint's hash, 32 byte"
+        push_services.apply_doubtful(session, newsroom.control.origin)
+    assert newsroom.gone() == rule["count"] - 1
+    assert len(browsers) == 600
+
+
+def test_one_process_wins_the_probe(newsroom: Newsroom) -> None:
+    with newsroom.db.write() as session:
+        push_services.open_breaker(session, "fcm", "cannot be reached")
+        assert not push_services.win_probe(session, "fcm"), "its pause has just begun"
+        session.execute(update(OpenBreaker).values(probe_at=now_of(session) - LONG_AGO))
+        assert push_services.win_probe(session, "fcm")
+        assert not push_services.win_probe(session, "fcm")
+        push_services.close_breaker(session, "fcm")
+        assert push_services.open_breakers(session) == {}
