@@ -230,11 +230,14 @@ class Broken(Ledger):
         super().finish(lease, **options)
 
 
-@pytest.mark.parametrize("method", ["claim", "checkpoint", "finish"])
-def test_sending_pauses_while_the_database_is_away(newsroom: Newsroom, method: str) -> None:
+# Of checkpoints only the first is certain: how soon the next ones come depends on what it took.
+@pytest.mark.parametrize(("method", "first"), [("claim", 2), ("checkpoint", 1), ("finish", 2)])
+def test_sending_pauses_while_the_database_is_away(
+    newsroom: Newsroom, method: str, first: int
+) -> None:
     newsroom.opt_in(500)
     alert = newsroom.release()
-    broken = Broken(newsroom.db, method, range(2, 6))  # in mid-delivery
+    broken = Broken(newsroom.db, method, range(first, first + 4))
     sent_while_away: list[int] = []
 
     def watch() -> bool:

@@ -432,7 +432,7 @@ def test_nobody_is_lost_and_nobody_is_settled_twice(sqlite_template: Path) -> No
     run_state_machine_as_test(
         machine,
         settings=hypothesis.settings(
-            max_examples=50,
+            max_examples=40,
             stateful_step_count=40,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
