@@ -48,6 +48,10 @@ class PushServiceControl:
         )
         return _read_lines(response)
 
+    def forget_readers(self) -> None:
+        """Have the push service forget all subscriptions and faults."""
+        self._json("POST", "readers/forget")
+
     def set_faults(self, rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Replace the fault rules (see FaultRule); gives them with the count under each."""
         listed: list[dict[str, Any]] = self._json("POST", "faults", json=list(rules))
@@ -66,6 +70,11 @@ class PushServiceControl:
         """The present wave's report (see Wave.report)."""
         report: dict[str, Any] = self._json("GET", "report")
         return report
+
+    def missing(self) -> list[str]:
+        """The endpoints for which nothing was accepted in the present wave."""
+        listed: list[str] = self._json("GET", "missing")
+        return listed
 
     def messages(self, endpoint: str) -> list[dict[str, Any]]:
         """What an endpoint in the sample, or whose messages are kept, received."""

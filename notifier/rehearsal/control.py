@@ -56,10 +56,12 @@ class ControlApi:
             tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
         ] = {
             ("POST", "readers"): self._add_readers,
+            ("POST", "readers/forget"): self._forget_readers,
             ("GET", "faults"): self._list_faults,
             ("POST", "faults"): self._set_faults,
             ("POST", "waves"): self._begin_wave,
             ("GET", "report"): self._report,
+            ("GET", "missing"): self._list_missing,
             ("GET", "messages"): self._list_messages,
             ("GET", "browsers"): self._list_browsers,
             ("POST", "browsers/forget"): self._forget_browsers,
@@ -101,6 +103,11 @@ class ControlApi:
         await response.write_eof()
         return response
 
+    async def _forget_readers(self, _: web.BaseRequest) -> web.StreamResponse:
+        """Forget all subscriptions and faults, as if the service had just started."""
+        self._service.forget_readers()
+        return web.json_response({})
+
     async def _set_faults(self, request: web.BaseRequest) -> web.StreamResponse:
         """Replace the rules by a list of rules; an empty list ends all faults but `gone`."""
         rules = _FAULT_RULES.validate_json(await request.read())
@@ -139,6 +146,14 @@ class ControlApi:
     async def _report(self, _: web.BaseRequest) -> web.StreamResponse:
         """The present wave's report."""
         return web.json_response(self._service.report())
+
+    async def _list_missing(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The endpoints for which nothing was accepted in this wave."""
+        origin = f"http://{request.host}"
+        missing = []
+        async for chunk in _in_chunks(self._service.missing()):
+            missing += [subscription.endpoint(origin) for subscription in chunk]
+        return web.json_response(missing)
 
     async def _list_messages(self, request: web.BaseRequest) -> web.StreamResponse:
         """The messages kept for ?endpoint=, oldest first."""

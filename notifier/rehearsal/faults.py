@@ -1,4 +1,4 @@
-"""Faults on demand: which endpoints answer with an error, or late."""
+"""Faults on demand: which endpoints answer with an error, late, or in a way that does harm."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from itertools import accumulate
 from typing import Annotated
 
@@ -21,12 +22,32 @@ def _require_retry_after(value: object) -> object:
     return str(value)
 
 
+class Harm(StrEnum):
+    """What is wrong with the answer to a message that was accepted.
+
+    Dropped: the connection is closed instead. Slow: a byte a second, so that the status line
+    never gets through. Endless: 201 with a body that does not end. Compressed: 201 with a small
+    body that unpacks to a very large one.
+    """
+
+    DROPPED = "dropped"
+    SLOW = "slow"
+    ENDLESS = "endless"
+    COMPRESSED = "compressed"
+
+    @property
+    def withholds_status(self) -> bool:
+        """Whether the sender cannot know that the message was accepted."""
+        return self in (Harm.DROPPED, Harm.SLOW)
+
+
 class FaultRule(BaseModel):
     """One kind of trouble for a share of the endpoints.
 
-    status is the answer, or None to accept; delay is waited first. retry_after is the header's
-    text: seconds or an HTTP date. The rule holds for the time `for` after it was set (None: until
-    it is replaced) and for the first `times` valid requests to each endpoint (None: for all).
+    status is the answer, or None to accept; delay is waited first, and harm is done to the answer
+    of an accepted message. retry_after is the header's text: seconds or an HTTP date. The rule
+    holds for the time `for` after it was set (None: until it is replaced) and for the first
+    `times` valid requests to each endpoint (None: for all).
     """
 
     model_config = ConfigDict(
@@ -39,11 +60,14 @@ class FaultRule(BaseModel):
     delay: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     holds_for: timedelta | None = Field(default=None, alias="for", gt=timedelta(0))
     times: int | None = Field(default=None, ge=1)
+    harm: Harm | None = None
 
     @model_validator(mode="after")
     def _do_something(self) -> "FaultRule":
-        if self.status is None and not self.delay:
-            raise ValueError("a rule needs a status or a delay")
+        if self.status is None and not self.delay and self.harm is None:
+            raise ValueError("a rule needs a status, a delay or a harm")
+        if self.status is not None and self.harm is not None:
+            raise ValueError("only the answer to an accepted message can be harmed")
         return self
 
 

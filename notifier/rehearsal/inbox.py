@@ -65,6 +65,10 @@ class Inbox:
         """The messages kept for one subscription, oldest first."""
         return list(self._kept.get(number, ()))
 
+    def clear(self) -> None:
+        """Forget every message."""
+        self._kept.clear()
+
     def acknowledge(self, number: int, message_id: str, code: int | None) -> None:
         """Note what a browser said of a message; one that is no longer kept is passed over."""
         for kept in self._kept.get(number, ()):

@@ -8,18 +8,21 @@ services of different browser makers are strangers to each other. It listens on 
     POST /wpush/v2/<token>          a push message, checked as strictly as anywhere (validation.py)
     GET  /                          the WebSocket for Firefox (autopush.py)
     POST /control/readers           add simulated readers (see ReadersOrder in control.py)
+    POST /control/readers/forget    forget all subscriptions and faults
     GET, POST /control/faults       trouble for some of the endpoints (see FaultRule in faults.py)
     POST /control/waves             begin a wave: the report counts anew
     GET  /control/report            what came in during this wave (see Wave.report in wave.py)
+    GET  /control/missing           the endpoints for which nothing was accepted in this wave
     GET  /control/messages          what one endpoint received: ?endpoint=…
     GET  /control/browsers          the browsers that have connected
     POST /control/browsers/forget   lose them, as a push service does that has lost its data
 
 The origin that endpoints carry and VAPID audiences must name is that of the request's own Host
-header, so http://127.0.0.1:9999 and http://localhost:9999 both work, each with its own tokens.
+header, so http://127.0.0.1:9999 and http://localhost:9999 both work, each with its own tokens. A
+proxy in front that speaks TLS says so by X-Forwarded-Proto: https.
 
 Simulated readers share 64 key pairs and have an auth secret each (see Crowd in readers.py). For a
-sample of them, 1% unless told otherwise, every message is decrypted.
+sample of them, 1% unless told otherwise, every message is decrypted, and so is every duplicate.
 """
 
 import asyncio
@@ -37,7 +40,7 @@ from typing import Any, Self
 import click
 from aiohttp import web
 
-from notifier.rehearsal import control
+from notifier.rehearsal import control, harmful
 from notifier.rehearsal.autopush import Browsers
 from notifier.rehearsal.content_coding import (
     DecryptionError,
@@ -143,6 +146,18 @@ class PushService:
         """What came in during this wave; see Wave.report."""
         return self._wave.report(self.registry.size, self.registry.gone)
 
+    def forget_readers(self) -> None:
+        """Forget all subscriptions and faults, and begin a new wave."""
+        self.registry.clear()
+        self.inbox.clear()
+        self.faults.replace([], time.monotonic())
+        self._retry_times.clear()
+        self.begin_wave()
+
+    def missing(self) -> Iterator[Subscription]:
+        """The subscriptions for which nothing was accepted in this wave."""
+        return (item for item in self.registry if not self._wave.accepted_for(item.number))
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
         if path.startswith(_PUSH_PREFIX):
@@ -155,13 +170,14 @@ class PushService:
             return await self.browsers.serve(request)
         return web.Response(status=404)
 
-    async def _push(self, request: web.BaseRequest, token: str) -> web.Response:
+    async def _push(self, request: web.BaseRequest, token: str) -> web.StreamResponse:
         """Answer one push request (RFC 8030 section 5).
 
         1. An endpoint that does not exist or is gone says so.
         2. The request must pass every check, whatever fault awaits it.
         3. The fault that covers the endpoint strikes, if one does.
-        4. What is left is accepted, decrypted if it is in the sample, and delivered.
+        4. What is left is accepted, decrypted if it is a duplicate or in the sample, and delivered.
+        5. A harmful answer, if one was asked for, comes in the place of the usual one.
         """
         self._wave.count_request()
         try:
@@ -174,14 +190,20 @@ class PushService:
                 await asyncio.sleep(rule.delay.total_seconds())
                 if rule.status is not None:
                     return self._fail(request, subscription, rule, rule.status)
-            self._wave.count_accepted(subscription.number, message.topic, parts, time.monotonic())
-            if subscription.keep or subscription.sample_point < self._sample:
-                self._read(subscription, message)
+            is_duplicate = self._wave.count_accepted(
+                subscription.number, message.topic, parts, time.monotonic()
+            )
+            if subscription.keep or is_duplicate or subscription.sample_point < self._sample:
+                self._read(subscription, message, is_duplicate=is_duplicate)
             if isinstance(subscription.owner, Channel):
                 await self.browsers.deliver(subscription, message)
         except PushError as error:
             self._wave.count_error(error)
             return web.json_response(error.as_json(), status=error.status)
+        if rule is not None and rule.harm is not None:
+            if rule.harm.withholds_status:
+                self._wave.count_withheld()
+            return await harmful.answer(request, rule.harm)
         return web.Response(
             status=201,
             headers={
@@ -207,7 +229,7 @@ class PushService:
         headers = request.headers
         self._vapid.check(
             headers.get("Authorization"),
-            origin=f"http://{request.host}",
+            origin=f"{headers.get('X-Forwarded-Proto', 'http')}://{request.host}",
             subscribed_key=subscription.vapid_key,
         )
         ttl = check_ttl(headers.get("TTL"))
@@ -249,7 +271,9 @@ class PushService:
             headers["Location"] = str(request.url)
         return web.json_response(error.as_json(), status=status, headers=headers)
 
-    def _read(self, subscription: Subscription, message: PushMessage) -> None:
+    def _read(
+        self, subscription: Subscription, message: PushMessage, *, is_duplicate: bool
+    ) -> None:
         """Decrypt a message as its reader would, count how that went, and keep it."""
         kept = self.inbox.keep(subscription.number, message)
         reader = subscription.reader(self.origin)
@@ -261,7 +285,9 @@ class PushService:
             kept.error = str(error)
             self._wave.not_decrypted += 1
         else:
-            self._wave.decrypted += 1
+            self._wave.count_read(
+                subscription.number, message.topic, kept.data, is_duplicate=is_duplicate
+            )
 
 
 async def serve(ports: Sequence[int], sample: float = DEFAULT_SAMPLE) -> None:

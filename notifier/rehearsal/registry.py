@@ -124,6 +124,13 @@ class Registry:
         self.size += count
         return enlisted.subscriptions()
 
+    def clear(self) -> None:
+        """Forget every subscription."""
+        self.size = 0
+        self.gone.clear()
+        self._crowds.clear()
+        self._channels.clear()
+
     def add_channel(self, channel: Channel, vapid_key: bytes | None) -> Subscription:
         """Add a subscription of a browser."""
         token = b64url_encode(os.urandom(TOKEN_BYTES))

@@ -1,5 +1,6 @@
 """What came in since a wave began: counts, duplicates, times to acceptance."""
 
+import json
 from array import array
 from collections import Counter
 from collections.abc import Collection
@@ -18,20 +19,21 @@ _COUNT_LIMIT = 255
 class Wave:
     """The record of one wave, usually one alert sent to every reader.
 
-    Bodies are encrypted, so two of them cannot be told to be the same alert: whoever sends a
-    second alert begins a second wave. Within a wave, a second acceptance for one endpoint is a
-    duplicate. Times are monotonic seconds. Memory is about 200 bytes for each message with data,
-    for the check that no salt or key is used twice.
+    Bodies are encrypted, and only some are read, so whoever sends a second alert begins a second
+    wave: within a wave, a second acceptance for one endpoint is a duplicate. Times are monotonic
+    seconds. Memory is about 200 bytes for each message with data, for the check that no salt or
+    key is used twice.
     """
 
     def __init__(self, number: int, now: float) -> None:
         self.number = number
-        self.decrypted = 0
+        self._decrypted = 0
         self.not_decrypted = 0
         self._started = now
         self._started_at = datetime.now(UTC)
         self._requests = 0
         self._early = 0
+        self._withheld = 0
         self._vapid_failures = 0
         self._body_failures = 0
         self._accepted = 0
@@ -41,6 +43,10 @@ class Wave:
         self._first_accepted = array("d")
         self._last_accepted: float | None = None
         self._topics: set[str] = set()
+        self._versions: Counter[tuple[str | None, str, int]] = Counter()
+        self._duplicates_read: Counter[tuple[str | None, str, int]] = Counter()
+        self._revision_read: dict[int, int] = {}
+        self._stepped_back = 0
         self._with_data = 0
         self._sender_keys: set[int] = set()
         self._salts: set[int] = set()
@@ -62,8 +68,8 @@ class Wave:
 
     def count_accepted(
         self, number: int, topic: str | None, body: EncryptedBody | None, now: float
-    ) -> None:
-        """A message for the subscription with this number was accepted."""
+    ) -> bool:
+        """A message for the subscription with this number was accepted; tells if it had one."""
         self._accepted += 1
         self._by_status[201] += 1
         self._last_accepted = now - self._started
@@ -82,6 +88,28 @@ class Wave:
             self._with_data += 1
             self._sender_keys.add(int.from_bytes(body.sender_key[1:9], "big"))
             self._salts.add(int.from_bytes(body.salt[:8], "big"))
+        return before > 0
+
+    def count_withheld(self) -> None:
+        """A message was accepted, and the sender has no way to know."""
+        self._withheld += 1
+
+    def count_read(
+        self, number: int, topic: str | None, data: bytes, *, is_duplicate: bool
+    ) -> None:
+        """A reader could decrypt a message; what it says of itself is noted if it is an alert's."""
+        self._decrypted += 1
+        try:
+            about = json.loads(data)["notification"]["data"]
+            version = (topic, str(about["alert"]), int(about["revision"]))
+        except (ValueError, TypeError, KeyError):
+            return
+        self._versions[version] += 1
+        self._duplicates_read[version] += is_duplicate
+        if version[2] < self._revision_read.get(number, 0):
+            self._stepped_back += 1
+        else:
+            self._revision_read[number] = version[2]
 
     def accepted_for(self, number: int) -> int:
         """How many messages were accepted for one subscription, counted up to 255."""
@@ -93,7 +121,9 @@ class Wave:
 
         readers is the number of subscriptions there are, gone the numbers of those that answer
         404 or 410. `missing` are the readers that accepted nothing; `lost` are those among them
-        that are not gone, so it must be 0 when everything is over.
+        that are not gone, so it must be 0 when everything is over. `versions` says of which alerts
+        the decrypted messages were, and how many of these were duplicates; `stepped_back` counts
+        those that came after one with a higher revision for the same reader.
         """
         accepted_readers = len(self._first_accepted)
         missing = readers - accepted_readers
@@ -110,14 +140,28 @@ class Wave:
             "missing": missing,
             "lost": missing - gone_without,
             "early": self._early,
+            "withheld": self._withheld,
             "by_status": {str(key): n for key, n in sorted(self._by_status.items())},
             "by_errno": {str(key): n for key, n in sorted(self._by_errno.items())},
             "vapid_failures": self._vapid_failures,
             "body_failures": self._body_failures,
-            "sample": {"decrypted": self.decrypted, "failed": self.not_decrypted},
+            "sample": {"decrypted": self._decrypted, "failed": self.not_decrypted},
             "reused_keys": self._with_data - len(self._sender_keys),
             "reused_salts": self._with_data - len(self._salts),
             "topics": sorted(self._topics),
+            "versions": [
+                {
+                    "topic": topic,
+                    "alert": alert,
+                    "revision": revision,
+                    "read": count,
+                    "duplicates": self._duplicates_read[topic, alert, revision],
+                }
+                for (topic, alert, revision), count in sorted(
+                    self._versions.items(), key=lambda item: item[0][1:]
+                )
+            ],
+            "stepped_back": self._stepped_back,
             "first_accepted_after": self._first_accepted[0] if accepted_readers else None,
             "last_accepted_after": self._last_accepted,
             "accepted_within": {str(p): self._percentile(p) for p in PERCENTILES},

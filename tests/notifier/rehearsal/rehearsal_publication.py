@@ -44,7 +44,13 @@ class Publication:
         )
 
     def post(
-        self, subscription: dict[str, Any], body: bytes | None = None, **changes: str | None
+        self,
+        subscription: dict[str, Any],
+        body: bytes | None = None,
+        *,
+        timeout: float = 30,
+        stream: bool = False,
+        **changes: str | None,
     ) -> requests.Response:
         """Send a good request with some headers changed, or left out when None."""
         if body is None:
@@ -58,7 +64,8 @@ class Publication:
             subscription["endpoint"],
             data=body,
             headers={name: value for name, value in headers.items() if value is not None},
-            timeout=30,
+            timeout=timeout,
+            stream=stream,
             allow_redirects=False,
         )
 

@@ -135,6 +135,7 @@ def test_a_request_that_is_wrong_is_told_so_before_any_fault_strikes(
         [{"status": 503, "share": 0.6}, {"status": 429, "share": 0.5}],
         [{"status": 503, "retry_after": "a while"}],
         [{"status": 503, "times": 0}],
+        [{"status": 503, "harm": "dropped"}],
         [{"status": 503, "colour": "red"}],
         {"status": 503},
     ],
@@ -143,3 +144,33 @@ def test_rules_that_make_no_sense_are_refused(service: PushService, rules: Any) 
     answer = requests.post(f"{service.origin}/control/faults", json=rules, timeout=30)
     assert answer.status_code == 400
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("harm", ["dropped", "slow"])
+def test_a_message_can_be_accepted_without_its_sender_knowing(
+    control: PushServiceControl, publication: Publication, reader: dict[str, Any], harm: str
+) -> None:
+    control.set_faults([{"harm": harm, "times": 1}])
+    with pytest.raises(requests.ConnectionError if harm == "dropped" else requests.Timeout):
+        publication.post(reader, timeout=0.5)
+    assert publication.post(reader).status_code == 201
+    report = control.report()
+    assert (report["withheld"], report["accepted"], report["duplicates"]) == (1, 2, 1)
+
+
+def test_an_answer_can_have_no_end(
+    control: PushServiceControl, publication: Publication, reader: dict[str, Any]
+) -> None:
+    control.set_faults([{"harm": "endless"}])
+    with publication.post(reader, stream=True) as answer:
+        assert answer.status_code == 201
+        assert len(answer.raw.read(1 << 20)) == 1 << 20
+
+
+def test_an_answer_can_unpack_to_very_much_more(
+    control: PushServiceControl, publication: Publication, reader: dict[str, Any]
+) -> None:
+    control.set_faults([{"harm": "compressed"}])
+    answer = publication.post(reader)
+    assert answer.status_code == 201
+    assert int(answer.headers["Content-Length"]) * 100 < len(answer.content)

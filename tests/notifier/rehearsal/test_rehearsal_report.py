@@ -1,5 +1,6 @@
 """The report: what was accepted, twice, too early, or never."""
 
+import json
 from typing import Any
 
 import pytest
@@ -115,3 +116,54 @@ def test_what_is_not_there_is_not_found(service: PushService) -> None:
     for route in ("nothing", "messages?endpoint=https://push.example/1"):
         answer = requests.get(f"{service.origin}/control/{route}", timeout=30)
         assert answer.status_code == 404
+
+
+def test_it_tells_which_alert_was_read_and_whether_an_older_one_came_late(
+    control: PushServiceControl, publication: Publication, readers: list[dict[str, Any]]
+) -> None:
+    def payload(revision: int) -> str:
+        return json.dumps({"notification": {"data": {"alert": "7", "revision": revision}}})
+
+    for reader, revision in zip(readers[:3], (1, 2, 1), strict=True):
+        publication.push(reader, payload(revision), Topic="storm")
+    publication.push(readers[0], payload(2), Topic="storm")
+    publication.push(readers[1], payload(1), Topic="storm")
+    report = control.report()
+    about = {"topic": "storm", "alert": "7"}
+    assert report["versions"] == [
+        about | {"revision": 1, "read": 3, "duplicates": 1},
+        about | {"revision": 2, "read": 2, "duplicates": 1},
+    ]
+    assert report["stepped_back"] == 1
+
+
+def test_it_lists_those_for_whom_nothing_was_accepted_until_they_are_forgotten(
+    control: PushServiceControl, publication: Publication, readers: list[dict[str, Any]]
+) -> None:
+    publication.push(readers[3])
+    endpoints = {reader["endpoint"] for reader in readers}
+    assert set(control.missing()) == endpoints - {readers[3]["endpoint"]}
+    control.forget_readers()
+    assert control.missing() == []
+    assert control.report()["readers"] == 0
+    assert publication.post(readers[3]).status_code == 404
+
+
+def test_a_duplicate_is_read_though_its_reader_is_not_in_the_sample() -> None:
+    with PushService.in_thread(sample=0) as service, PushServiceControl(service.origin) as control:
+        publication = Publication(service.origin)
+        [reader] = control.add_readers(1, vapid_public_key=publication.public_key)
+        with publication.session:
+            publication.push(reader)
+            assert control.report()["sample"]["decrypted"] == 0
+            publication.push(reader)
+        assert control.report()["sample"]["decrypted"] == 1
+
+
+def test_behind_a_proxy_with_tls_tokens_are_for_an_https_origin(
+    publication: Publication, readers: list[dict[str, Any]]
+) -> None:
+    authorization = publication.authorization(aud=publication.origin.replace("http:", "https:"))
+    for proto, status in (("https", 201), ("http", 401)):
+        answer = publication.post(readers[0], Authorization=authorization, X_Forwarded_Proto=proto)
+        assert answer.status_code == status
