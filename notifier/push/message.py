@@ -1,10 +1,11 @@
 """Encryption of push messages: RFC 8291 over the aes128gcm coding of RFC 8188."""
 
-import hmac
 import os
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from notifier.errors import InvalidInput
@@ -14,16 +15,15 @@ MAX_PLAINTEXT = 2700
 
 _CURVE = ec.SECP256R1()
 _ECDH = ec.ECDH()
+_SHA256 = hashes.SHA256()
 _LAST_RECORD = b"\x02"
 _RECORD_SIZE = (4096).to_bytes(4, "big")
 _KEY_ID_LENGTH = b"\x41"  # 65 bytes: the sender's public key
 _AUTH_LENGTH = 16
 
-# Each is an `info` of RFC 5869 with the block counter of its first, and only, block.
 _IKM_INFO = b"WebPush: info\0"
-_BLOCK_ONE = b"\x01"
-_KEY_INFO = b"Content-Encoding: aes128gcm\0\x01"
-_NONCE_INFO = b"Content-Encoding: nonce\0\x01"
+_KEY_INFO = b"Content-Encoding: aes128gcm\0"
+_NONCE_INFO = b"Content-Encoding: nonce\0"
 
 
 def pad(plaintext: bytes) -> bytes:
@@ -58,12 +58,11 @@ def encrypt_with(
     sender_point = private_key.public_key().public_bytes(
         Encoding.X962, PublicFormat.UncompressedPoint
     )
-    # HKDF (RFC 5869) as single HMACs: every output fits one block, and key and nonce share their
-    # extraction. A little cheaper than HKDF objects; the key agreement is half of the whole cost.
-    shared = hmac.digest(auth, private_key.exchange(_ECDH, browser_key), "sha256")
-    ikm = hmac.digest(shared, _IKM_INFO + p256dh + sender_point + _BLOCK_ONE, "sha256")
-    key_material = hmac.digest(salt, ikm, "sha256")
-    key = hmac.digest(key_material, _KEY_INFO, "sha256")[:16]
-    nonce = hmac.digest(key_material, _NONCE_INFO, "sha256")[:12]
+    # Extract and expand apart, as key and nonce share their extraction.
+    shared = HKDF.extract(_SHA256, auth, private_key.exchange(_ECDH, browser_key))
+    ikm = HKDFExpand(_SHA256, 32, _IKM_INFO + p256dh + sender_point).derive(shared)
+    key_material = HKDF.extract(_SHA256, salt, ikm)
+    key = HKDFExpand(_SHA256, 16, _KEY_INFO).derive(key_material)
+    nonce = HKDFExpand(_SHA256, 12, _NONCE_INFO).derive(key_material)
     record = AESGCM(key).encrypt(nonce, padded, None)
     return salt + _RECORD_SIZE + _KEY_ID_LENGTH + sender_point + record

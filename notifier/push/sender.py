@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
@@ -15,6 +15,8 @@ from notifier.push.vapid import VapidSigner
 URGENCIES = ("very-low", "low", "normal", "high")
 NOT_SENT = Rejected(status=0)
 """The outcome of a target that we do not send to, because its endpoint or keys are not valid."""
+
+_MOST_HEADERS = 64  # kept ready: an alert's change once a second, with its TTL
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SUSPECT_OURSELVES = frozenset({400, 401, 403})
@@ -67,8 +69,7 @@ class Message:
         object.__setattr__(self, "headers", tuple(headers))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending(Generic[TokenT]):
+class _Sending(NamedTuple, Generic[TokenT]):
     """What is in flight: the caller's token, and whom it went to."""
 
     token: TokenT
@@ -89,6 +90,7 @@ class Sender(Generic[TokenT]):
         self._signer = signer
         self._policy = policy
         self._not_sent: list[TokenT] = []
+        self._known_headers: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
 
     @property
     def in_flight(self) -> int:
@@ -115,8 +117,8 @@ class Sender(Generic[TokenT]):
         except (NotifierError, ValueError):
             self._not_sent.append(token)
             return
-        headers = (*message.headers, f"Authorization: {authorization}")
         sending = _Sending(token, endpoint.push_service, endpoint.origin, target.vapid_key_id)
+        headers = self._headers(message, authorization)
         self._transport.submit(sending, PushRequest(endpoint.url, headers, body))
 
     def poll(self, wait: timedelta) -> list[tuple[TokenT, Outcome]]:
@@ -137,6 +139,20 @@ class Sender(Generic[TokenT]):
         """Abandon what is in flight and close the transport."""
         self._not_sent.clear()
         self._transport.close()
+
+    def _headers(self, message: Message, authorization: str) -> tuple[str, ...]:
+        """A request's headers; the same object as long as nothing in them changes.
+
+        That spares the transport most of its work on them.
+        """
+        key = (message.headers, authorization)
+        headers = self._known_headers.get(key)
+        if headers is None:
+            if len(self._known_headers) >= _MOST_HEADERS:
+                self._known_headers.clear()
+            headers = (*message.headers, f"Authorization: {authorization}")
+            self._known_headers[key] = headers
+        return headers
 
     def _settle(self, sending: _Sending[TokenT], answer: Answer, now: datetime) -> Outcome:
         if answer.status in _SUSPECT_OURSELVES:

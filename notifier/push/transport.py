@@ -6,11 +6,10 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import pycurl
 
@@ -20,6 +19,7 @@ MAX_ANSWER = 16 * 1024
 """Bytes of an answer, headers and body, that are read before it is cut off."""
 
 _REMEMBERED_CONNECTIONS = 1024
+_FIRST_LETTERS = frozenset((b"R", b"r", b"X", b"x", b"H"))  # Retry-After, X-WNS-Status, HTTP/
 _ERROR_NAMES = {
     getattr(pycurl, name): name.removeprefix("E_")
     for name in sorted(dir(pycurl), reverse=True)  # of synonyms, the first in the alphabet
@@ -32,8 +32,7 @@ _INTERESTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
+class PushRequest(NamedTuple):
     """One POST. `headers` are whole lines, "Name: value", without line ends."""
 
     url: str
@@ -251,6 +250,7 @@ class _Exchange:
 
     __slots__ = (
         "curl",
+        "headers",
         "received",
         "request",
         "retry_after",
@@ -261,6 +261,7 @@ class _Exchange:
 
     def __init__(self, options: Sequence[tuple[int, object]]) -> None:
         self.curl = pycurl.Curl()
+        self.headers: tuple[str, ...] | None = None
         for option, value in options:
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._read_header)
@@ -277,7 +278,10 @@ class _Exchange:
         # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
         # without TLS libcurl would wait for the whole first answer.
         self.curl.setopt(pycurl.PIPEWAIT, request.url.startswith("https:"))
-        self.curl.setopt(pycurl.HTTPHEADER, request.headers)
+        # Most requests carry the headers of the one before, and libcurl has kept those.
+        if request.headers is not self.headers:
+            self.curl.setopt(pycurl.HTTPHEADER, request.headers)
+            self.headers = request.headers
         self.curl.setopt(pycurl.POSTFIELDS, request.body)
 
     def answer(self, error_number: int | None) -> Answer:
@@ -290,20 +294,21 @@ class _Exchange:
         written = self.curl.getinfo(pycurl.SIZE_UPLOAD_T) >= len(self.request.body)
         return Answer(None, request_written=written, error=error)
 
-    def _read_header(self, line: bytes) -> int:
-        """Note what matters of one header line; returns how much was taken, 0 to break off."""
+    def _read_header(self, line: bytes) -> int | None:
+        """Note what matters of one header line; 0 breaks off, None goes on."""
         self.received += len(line)
         if self.received > MAX_ANSWER:
             return 0
-        name, _, value = line.partition(b":")
-        match name.lower():
-            case _ if line.startswith(b"HTTP/"):  # what came before was an interim answer's
-                self.retry_after = self.wns_status = None
-            case b"retry-after":
-                self.retry_after = value.strip().decode("latin-1")
-            case b"x-wns-status":
-                self.wns_status = value.strip().decode("latin-1")
-        return len(line)
+        if line[:1] in _FIRST_LETTERS:  # most lines are spared a closer look
+            name, _, value = line.partition(b":")
+            match name.lower():
+                case b"retry-after":
+                    self.retry_after = value.strip().decode("latin-1")
+                case b"x-wns-status":
+                    self.wns_status = value.strip().decode("latin-1")
+                case _ if line.startswith(b"HTTP/"):  # what came before was an interim answer's
+                    self.retry_after = self.wns_status = None
+        return None
 
     def _read_body(self, data: bytes) -> int:
         """Throw a part of the body away; returns how much was taken, 0 to break off."""
