@@ -52,6 +52,24 @@ class Database:
         with self._session(writes=False, durable=True) as session, session.begin():
             yield session
 
+    @contextmanager
+    def without_foreign_keys(self) -> Iterator[Connection]:
+        """A writing transaction for migrations.
+
+        SQLite changes a table by making it anew and dropping the old one, which would delete
+        what refers to it; there, foreign keys are not looked at meanwhile.
+        """
+        with self.engine.execution_options(writes=True).connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self.is_sqlite:
+                driver.execute("PRAGMA foreign_keys = OFF")
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                if self.is_sqlite:
+                    driver.execute("PRAGMA foreign_keys = ON")
+
     def _session(self, *, writes: bool, durable: bool) -> Session:
         engine = self.engine.execution_options(writes=writes, durable=durable)
         return Session(engine, expire_on_commit=False)

@@ -15,7 +15,7 @@ _ANY_LOCK_NUMBER = 7_235_881_204
 
 def migrate(db: Database) -> None:
     """Apply the migrations that are missing; several processes may do so at once."""
-    with db.engine.execution_options(writes=True).begin() as connection:
+    with db.without_foreign_keys() as connection:
         if not db.is_sqlite:
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ANY_LOCK_NUMBER}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def run(settings: Settings, procfile: Path = PROCFILE) -> int:
     manager = Manager()
     for name, command in commands.items():
         manager.add_process(name, command, env=process_environment(settings))
+    # A terminal that is closed must not leave anything running either.
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
     # Being told to stop is not a failure.
     return 0 if manager.returncode in (130, 143) else int(manager.returncode or 0)

@@ -20,6 +20,6 @@ def healthz() -> tuple[Response, int]:
         with services().db.read() as session:
             keys.newest_public_key(session)
     except (SQLAlchemyError, NotReady) as error:
-        log.error("health.failed", error=type(error).__name__)
+        log.error("health_failed", error=type(error).__name__)
         return jsonify(status="unavailable", database="unreachable or not set up"), 503
     return jsonify(status="ok", database="ok"), 200

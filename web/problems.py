@@ -112,14 +112,14 @@ def _invalid(error: InvalidInput) -> Response:
 
 
 def _not_ready(error: NotReady) -> Response:
-    log.error("web.not_ready", reason=str(error))
+    log.error("not_ready", reason=str(error))
     return answer(503, "This service is not set up yet.", headers=_retry_after())
 
 
 def _database_down(error: DBAPIError | PoolTimeout) -> Response:
     # The driver's own words; SQLAlchemy's would add the statement.
     reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    log.error("database.unavailable", error=type(error).__name__, reason=reason.strip())
+    log.error("database_unavailable", error=type(error).__name__, reason=reason.strip())
     return answer(503, headers=_retry_after())
 
 

@@ -50,6 +50,6 @@ class Queue:
         except (KombuError, RedisError, OSError) as error:
             self._silent_until = time.monotonic() + PAUSE_AFTER_FAILURE.total_seconds()
             # Only the kind of error: its text may hold the broker's URL.
-            log.warning("broker.unreachable", job=job.value, error=type(error).__name__)
+            log.warning("broker_unreachable", job=job.value, error=type(error).__name__)
             return False
         return True

@@ -838,11 +838,10 @@ def test_nothing_is_due_that_cannot_be_claimed(publication: Publication, ledger:
 # Clocks
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_on_postgresql_the_time_is_the_databases(
     db: Database, publication: Publication, ledger: Ledger
 ) -> None:
-    if db.is_sqlite:
-        pytest.skip("SQLite has no clock of its own; its processes share one machine")
     publication.add_readers(3)
     with db.read() as session:
         before = session.scalars(select(func.now())).one()

@@ -18,9 +18,13 @@ def push(tmp_path: Path) -> Iterator[LocalPushService]:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, push: LocalPushService, database_url: str) -> Iterator[Deployment]:
+def deployment(
+    tmp_path: Path, push: LocalPushService, empty_database_url: str
+) -> Iterator[Deployment]:
     """Every process of the Procfile, once on each kind of database."""
-    settings = rehearsal_settings(tmp_path / "home", (push.origin,), database_url=database_url)
+    settings = rehearsal_settings(
+        tmp_path / "home", (push.origin,), database_url=empty_database_url
+    )
     with Deployment(settings, PROJECT / "Procfile") as deployment:
         yield deployment
 

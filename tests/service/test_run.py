@@ -63,15 +63,16 @@ def is_free(port: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(port))) != 0
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_ends_everything_and_the_next_run_keeps_the_data(
-    environment: dict[str, str], tmp_path: Path
+    end: signal.Signals, environment: dict[str, str], tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
     with running(environment, output) as process:
         first = config(environment)
         text = output.read_text()
         children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         assert process.wait(30) == 0
     assert f"http://localhost:{environment['PORT']}/newsroom/welcome/" in text
     assert len(children) >= 4

@@ -1,6 +1,5 @@
 """What a CMS tells us: PUT an article, and with it, once, an alert."""
 
-import structlog
 from flask import g
 
 from notifier import articles
@@ -11,8 +10,6 @@ from web.api import schemas
 from web.api.operation import Answer, operation
 from web.api.routes import blueprint
 from web.services import services
-
-log = structlog.get_logger(__name__)
 
 _ARTICLE_ID = {
     "type": "string",
@@ -52,7 +49,6 @@ def put_article(article_id: str, body: schemas.ArticleBody) -> Answer:
         )
         answer = schemas.PublishedAnswer.of(published)
     if published.raised:
-        log.info("alert.released", article=article_id, alert=answer.alert and answer.alert.id)
         services().queue.ring(Job.FAN_OUT)
     return answer, 201 if published.created else 200
 

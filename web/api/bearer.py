@@ -37,7 +37,7 @@ def require(scope: Scope) -> None:
 
 @limiter.shared_limit(REFUSAL_RATE, scope="wrong-token")
 def _refuse(scope: Scope) -> NoReturn:
-    log.warning("api.token_refused", scope=scope.value, client=client_key())
+    log.warning("token_refused", scope=scope.value, client=client_key())
     raise Unauthorized(
         f"This token is not valid, or not for {scope.value}.",
         www_authenticate=_challenge(error="invalid_token", scope=scope.value),

@@ -340,7 +340,8 @@ def ports_connected_to() -> set[int]:
     ports = set()
     for descriptor in range(256):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
-            ports.add(copy.getpeername()[1])
+            if copy.family == socket.AF_INET:
+                ports.add(copy.getpeername()[1])
     return ports
 
 
