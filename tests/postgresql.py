@@ -4,11 +4,12 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -40,9 +41,13 @@ class NotInstalledError(Exception):
 class Cluster:
     """A running server; each test makes a database of its own in it."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(
+        self, port: int, password: str, launch: Callable[[], subprocess.Popen[bytes]]
+    ) -> None:
         self._port = port
         self._password = password
+        self._launch = launch
+        self._server = launch()
         self._connection: psycopg.Connection | None = None
 
     def url(self, database: str) -> str:
@@ -80,9 +85,29 @@ class Cluster:
             return False
         return True
 
-    def disconnect(self) -> None:
+    def start(self) -> bool:
+        """Start the server again if it has ended; False when it does not take connections."""
+        if self._server.poll() is not None:
+            self._server = self._launch()
+        give_up_at = time.monotonic() + _STARTS_WITHIN.total_seconds()
+        while self._server.poll() is None and time.monotonic() < give_up_at:
+            if self.connect():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the server: in good order, or at once, so that it has to recover when started."""
         if self._connection is not None:
             self._connection.close()
+        if self._server.poll() is None:
+            # SIGQUIT ends it at once, SIGINT after the sessions have been ended.
+            self._server.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
+        try:
+            self._server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
 
     def _run(self, statement: str) -> None:
         assert self._connection is not None
@@ -103,17 +128,15 @@ def cluster() -> Iterator[Cluster]:
         password = secrets.token_urlsafe(16)
         _init(programs, folder, password, as_user)
         for attempt in range(1, _ATTEMPTS + 1):
-            server, started = _start(programs, folder, password, as_user)
+            started = _launched(programs, folder, password, as_user)
             try:
-                if started is not None:
+                if started.start():
                     yield started
                     return
                 if attempt == _ATTEMPTS:
                     raise RuntimeError(f"PostgreSQL does not start: {_log(folder).read_text()}")
             finally:
-                if started is not None:
-                    started.disconnect()
-                _stop(server)
+                started.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -179,40 +202,30 @@ def _init(programs: Path, folder: Path, password: str, as_user: dict[str, Any]) 
     )
 
 
-def _start(
-    programs: Path, folder: Path, password: str, as_user: dict[str, Any]
-) -> tuple[subprocess.Popen[bytes], Cluster | None]:
+def _launched(programs: Path, folder: Path, password: str, as_user: dict[str, Any]) -> Cluster:
     port = _free_port()
     options = _SETTINGS | {"port": str(port), "unix_socket_directories": str(folder)}
-    with _log(folder).open("wb") as log:
-        server = subprocess.Popen(
-            [
-                programs / "postgres",
-                "-D",
-                folder / "data",
-                *(part for name, value in options.items() for part in ("-c", f"{name}={value}")),
-            ],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            **as_user,
-        )
-    started = Cluster(port, password)
-    give_up_at = time.monotonic() + _STARTS_WITHIN.total_seconds()
-    while server.poll() is None and time.monotonic() < give_up_at:
-        if started.connect():
-            return server, started
-        time.sleep(0.05)
-    return server, None
 
+    def launch() -> subprocess.Popen[bytes]:
+        with _log(folder).open("ab") as log:
+            return subprocess.Popen(
+                [
+                    programs / "postgres",
+                    "-D",
+                    folder / "data",
+                    *(
+                        part
+                        for name, value in options.items()
+                        for part in ("-c", f"{name}={value}")
+                    ),
+                ],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                **as_user,
+            )
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.send_signal(2)  # SIGINT: end the sessions and shut down
-    try:
-        server.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+    return Cluster(port, password, launch)
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ import requests
 from notifier.config import Settings
 from notifier.errors import NotReady
 from notifier.rehearsal.client import PushServiceControl
+from notifier.rehearsal.push_service import DEFAULT_SAMPLE
 from notifier.run import BROKER, commands_of, process_environment
 from notifier.setup import prepare
 
@@ -51,7 +52,7 @@ class Program:
         self.name = name
         self.output = home / f"{name}.log"
         self._command = command
-        self._environment = environment
+        self.environment = environment
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._told_to_stop = False
@@ -72,7 +73,7 @@ class Program:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the Procfile's own commands
                 self._command,
-                env=self._environment,
+                env=self.environment,
                 cwd=self._home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -158,12 +159,14 @@ class Deployment:
 class LocalPushService:
     """A push service in a process of its own; `control` tells it what to do."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, sample: float = DEFAULT_SAMPLE) -> None:
+        """`sample` is the share of simulated readers that decrypt what they receive."""
         port = free_port()
         self.origin = f"http://127.0.0.1:{port}"
         self.control = PushServiceControl(self.origin)
         home.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "notifier.rehearsal.push_service", "--port", str(port)]
+        command += ["--sample", str(sample)]
         self._program = Program("push_service", command, dict(os.environ), home)
 
     def __enter__(self) -> Self:

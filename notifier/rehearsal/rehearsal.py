@@ -101,9 +101,17 @@ class Rehearsal:
         self._db.close()
 
     def enlist(
-        self, readers: int, faults: Sequence[Fault], on_enlisted: Callable[[int], None]
+        self,
+        readers: int,
+        faults: Sequence[Fault],
+        on_enlisted: Callable[[int], None],
+        *,
+        through: str | None = None,
     ) -> None:
-        """Add readers to the push service and to the database, and set the faults."""
+        """Add readers to the push service and to the database, and set the faults.
+
+        Their endpoints have the push service's own origin, or that of a proxy in front of it.
+        """
         key = ensure_vapid_key(self._db, self._settings.home)
         policy = EndpointPolicy(self._settings.extra_push_origins)
         enlisted = self._control.add_readers(readers, vapid_public_key=key.application_server_key)
@@ -112,7 +120,10 @@ class Rehearsal:
                 now = now_of(session)
                 rows = []
                 for browser in chunk:
-                    endpoint = policy.check(browser["endpoint"])
+                    url = browser["endpoint"]
+                    if through is not None:
+                        url = through + url.removeprefix(self._control.origin)
+                    endpoint = policy.check(url)
                     rows.append(
                         {
                             "endpoint": endpoint.url,
@@ -130,11 +141,19 @@ class Rehearsal:
             on_enlisted(len(chunk))
         self._control.set_faults([fault.as_rule() for fault in faults])
 
-    def publish(self) -> dict[str, Any]:
+    def publish(self, article_id: str = ARTICLE_ID) -> dict[str, Any]:
         """Publish a breaking article as a CMS would; answers its alert."""
         self._control.begin_wave()
-        response = requests.put(
-            f"{self._settings.base_url}/api/v1/articles/{ARTICLE_ID}",
+        response = self.put_article(article_id)
+        if not response.ok:
+            raise NotReady(f"The article was refused ({response.status_code}): {response.text}")
+        alert: dict[str, Any] = response.json()["alert"]
+        return alert
+
+    def put_article(self, article_id: str) -> requests.Response:
+        """Send a breaking article as a CMS would, and answer what came back."""
+        return requests.put(
+            f"{self._settings.base_url}/api/v1/articles/{article_id}",
             headers={"Authorization": f"Bearer {self._token}"},
             json={
                 "url": "https://news.example.com/rehearsal",
@@ -143,12 +162,8 @@ class Rehearsal:
                 "status": "published",
                 "breaking": True,
             },
-            timeout=10,
+            timeout=30,
         )
-        if not response.ok:
-            raise NotReady(f"The article was refused ({response.status_code}): {response.text}")
-        alert: dict[str, Any] = response.json()["alert"]
-        return alert
 
     def alert(self, alert_id: int) -> dict[str, Any]:
         """Where the alert stands, as a CMS would ask."""
