@@ -1,0 +1,47 @@
+"""What every subject written in Python shares: its order, and the report on its own work."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Order = dict[str, Any]
+Subscriptions = list[dict[str, Any]]
+
+WARM_UP = 0.1
+"""This share of the messages is sent before measuring starts: imports, connections, caches."""
+
+
+def main(prepare: Callable[[Order, bool], Callable[[Subscriptions], list[int]]]) -> None:
+    """Run a subject: `python -m … ORDER COUNT [cached]`; prints its report as JSON.
+
+    `prepare` gets the order and whether to sign the VAPID token only once, and gives back what
+    sends to subscriptions and answers their statuses.
+    """
+    path, count, *form = sys.argv[1:]
+    order = json.loads(Path(path).read_text())
+    send = prepare(order, form == ["cached"])
+    readers = order["subscriptions"]
+    send(_some(readers, max(1, int(int(count) * WARM_UP))))
+    cpu, wall = cpu_seconds(), time.monotonic()
+    statuses = send(_some(readers, int(count)))
+    report = {
+        "cpu_s": cpu_seconds() - cpu,
+        "wall_s": time.monotonic() - wall,
+        "statuses": {str(status): statuses.count(status) for status in set(statuses)},
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(report))  # noqa: T201 - it is what the bench reads
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process, with all of its threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _some(readers: Subscriptions, count: int) -> Subscriptions:
+    return [readers[number % len(readers)] for number in range(count)]
