@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import select
@@ -47,6 +48,7 @@ CHECKPOINT_AFTER = timedelta(milliseconds=250)
 
 MOST_MESSAGES = 32  # kept ready; an alert has two
 
+ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
 FIRST_RETRY = timedelta(seconds=1)
@@ -61,8 +63,7 @@ COUNT_OF_ENDING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipient:
+class _Recipient(NamedTuple):
     bit: int
     subscription_id: int
     endpoint_hash: bytes
@@ -85,8 +86,9 @@ class _Run:
 
     @property
     def may_send(self) -> bool:
-        left = self.lease.deadline - boot_time()
-        return not (self.exhausted or self.lost) and left > LEASE_TO_SPARE.total_seconds()
+        if self.exhausted or self.lost:
+            return False
+        return self.lease.deadline - boot_time() > LEASE_TO_SPARE.total_seconds()
 
     @property
     def drained(self) -> bool:
@@ -120,7 +122,7 @@ class Delivery:
         self._sender = sender
         self._appearance = appearance
         self._health = ServiceHealth(db)
-        self._messages: dict[tuple[int, bool], Message] = {}
+        self._messages: dict[tuple[int, bool], tuple[Message, int]] = {}
         self._runs: list[_Run] = []
         self._health.sync()
         self._checkpointed_at = boot_time()
@@ -207,18 +209,15 @@ class Delivery:
         found = []
         now = lease.now()
         holds = {name: datetime.fromtimestamp(at, now.tzinfo) for name, at in lease.holds.items()}
-        for row in rows:
-            bit = bits.pop(row.id)
-            held_until = holds.get(row.push_service)
+        for row_id, endpoint_hash, push_service, endpoint, p256dh, auth, key_id, rejected in rows:
+            bit = bits.pop(row_id)
+            held_until = holds.get(push_service)
             if held_until is not None and held_until > now:
-                run.postpone(row.push_service, held_until)
+                run.postpone(push_service, held_until)
                 continue
-            target = Target(row.endpoint, row.p256dh, row.auth, row.vapid_key_id)
+            target = Target(endpoint, p256dh, auth, key_id)
             found.append(
-                _Recipient(
-                    *(bit, row.id, row.endpoint_hash, row.push_service, target),
-                    refused_before=row.rejected_at is not None,
-                )
+                _Recipient(bit, row_id, endpoint_hash, push_service, target, rejected is not None)
             )
         for bit in bits.values():
             lease.settle(bit, "left")
@@ -229,7 +228,7 @@ class Delivery:
         """Send to a recipient, unless time or the push service's state is against it."""
         lease, push_service = run.lease, recipient.push_service
         now = lease.now()
-        ttl = (lease.alert.expires_at - now) // timedelta(seconds=1)
+        ttl = (lease.alert.expires_at - now) // ONE_SECOND
         if ttl <= 0:
             lease.settle(recipient.bit, "expired")
         elif self._health.refuses_size(lease.alert.id, push_service):
@@ -237,9 +236,7 @@ class Delivery:
         elif (held_until := self._health.hold(push_service, now)) is not None:
             self._postpone(run, recipient, held_until)
         else:
-            message = self._message(
-                lease.alert, timedelta(seconds=ttl), declarative=push_service == "apple"
-            )
+            message = self._message(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1
             self._sender.submit((run, recipient), recipient.target, message)
 
@@ -250,11 +247,12 @@ class Delivery:
         else:
             run.postpone(recipient.push_service, until)
 
-    def _message(self, alert: Alert, ttl: timedelta, *, declarative: bool) -> Message:
+    def _message(self, alert: Alert, seconds: int, *, declarative: bool) -> Message:
         """The alert's message in one form; padded once, made anew only as its time runs down."""
-        known = self._messages.get((alert.id, declarative))
-        if known is not None and known.ttl == ttl:
+        known, known_seconds = self._messages.get((alert.id, declarative), (None, 0))
+        if known is not None and known_seconds == seconds:
             return known
+        ttl = timedelta(seconds=seconds)
         if known is not None:
             message = replace(known, ttl=ttl)
         else:
@@ -266,7 +264,7 @@ class Delivery:
             )
         if len(self._messages) >= MOST_MESSAGES:
             self._messages.clear()
-        self._messages[alert.id, declarative] = message
+        self._messages[alert.id, declarative] = message, seconds
         return message
 
     def _settle(self, run: _Run, recipient: _Recipient, outcome: Outcome) -> None:

@@ -94,7 +94,9 @@ class ServiceHealth:
             self._probing.discard(push_service)
             self._probe_answered(push_service, outcome if bad else None)
         elif push_service not in self._probe_at and not (bad and known_bad):
-            window = self._answers.setdefault(push_service, breaker_window())
+            window = self._answers.get(push_service)
+            if window is None:  # no setdefault: this is done for every answer
+                window = self._answers[push_service] = breaker_window()
             window.add(bad=bad)
             if window.is_bad:
                 window.clear()
@@ -133,7 +135,9 @@ class ServiceHealth:
             self._to_record.append(_Opening(push_service, _reason(bad)))
 
     def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:
-        window = self._throttled.setdefault(push_service, throttle_window())
+        window = self._throttled.get(push_service)
+        if window is None:
+            window = self._throttled[push_service] = throttle_window()
         window.add(bad=isinstance(outcome, Throttled))
         if isinstance(outcome, Throttled) and window.is_bad:
             window.clear()

@@ -82,10 +82,18 @@ class Lease:
     closing_as: AlertState | None = None
     findings: Findings = field(default_factory=Findings)
     unsaved: int = 0
+    _seconds_before_claim: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        released_at = self.alert.released_at
+        self._seconds_before_claim = (self.claimed_at - released_at).total_seconds()
 
     def now(self) -> datetime:
         """The ledger's time, carried on from the claim by the clock that nobody sets."""
-        return self.claimed_at + timedelta(seconds=boot_time() - self.claimed_boot_time)
+        return self.claimed_at + timedelta(seconds=self._seconds_since_claim())
+
+    def _seconds_since_claim(self) -> float:
+        return boot_time() - self.claimed_boot_time
 
     def is_waiting(self, bit: int) -> bool:
         return not self.settled_bits >> bit & 1
@@ -100,7 +108,7 @@ class Lease:
         self.unsaved += 1
         if count == "accepted":
             self.accepted_bits |= 1 << bit
-            bucket = latency.bucket_of((self.now() - self.alert.released_at).total_seconds())
+            bucket = latency.bucket_of(self._seconds_before_claim + self._seconds_since_claim())
             self.seconds_to_accept[bucket] = self.seconds_to_accept.get(bucket, 0) + 1
 
     def settle_rest(self, count: str) -> None:
