@@ -51,7 +51,7 @@ class Program:
     ) -> None:
         self.name = name
         self.output = home / f"{name}.log"
-        self._command = command
+        self.command = command
         self.environment = environment
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +72,7 @@ class Program:
         output: IO[bytes]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the Procfile's own commands
-                self._command,
+                self.command,
                 env=self.environment,
                 cwd=self._home,
                 stdin=subprocess.DEVNULL,

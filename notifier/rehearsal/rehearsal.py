@@ -90,12 +90,15 @@ class Rehearsal:
     Its methods raise NotReady and requests.RequestException on failure.
     """
 
-    def __init__(self, settings: Settings, control: PushServiceControl) -> None:
+    def __init__(
+        self, settings: Settings, control: PushServiceControl, name: str = "rehearsal"
+    ) -> None:
+        """`name` is its token's, which no other in the database may have."""
         self._control = control
         self._settings = settings
         self._db = Database(self._settings.database)
         with self._db.write() as session:
-            self._token = tokens.create(session, Scope.ARTICLES_WRITE, "rehearsal")
+            self._token = tokens.create(session, Scope.ARTICLES_WRITE, name)
 
     def close(self) -> None:
         self._db.close()
