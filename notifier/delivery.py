@@ -45,6 +45,8 @@ RENEW_WITHIN = timedelta(seconds=9)
 SENDS_A_CHECKPOINT = 50
 CHECKPOINT_SHARE = 20  # a checkpoint may take one part in twenty of the time
 CHECKPOINT_AFTER = timedelta(milliseconds=250)
+LONGEST_UNSAVED = timedelta(milliseconds=500)
+"""What a killed process has sent since its last checkpoint comes twice, so not for longer."""
 
 MOST_MESSAGES = 32  # kept ready; an alert has two
 
@@ -344,6 +346,8 @@ class Delivery:
         renew = RENEW_WITHIN.total_seconds()
         if any(not run.lost and run.lease.deadline - boot_time() < renew for run in self._runs):
             return since > POLL.total_seconds()
+        if since >= LONGEST_UNSAVED.total_seconds():
+            return True
         if since < CHECKPOINT_SHARE * self._checkpoint_took:
             return False
         # Without news, a checkpoint still asks whether somebody has stopped the alert.
