@@ -50,6 +50,11 @@ class Cluster:
         self._server = launch()
         self._connection: psycopg.Connection | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process of the server, the parent of all others."""
+        return self._server.pid
+
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
@@ -115,8 +120,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Start a server on 127.0.0.1 with a password that nobody knows.
+def cluster(**settings: str) -> Iterator[Cluster]:
+    """Start a server on 127.0.0.1 with a password that nobody knows; `settings` go before ours.
 
     Raises NotInstalledError. Files are kept in a folder of its own under the system's temporary
     one; as root the server runs as an unprivileged user, because PostgreSQL refuses root.
@@ -128,7 +133,7 @@ def cluster() -> Iterator[Cluster]:
         password = secrets.token_urlsafe(16)
         _init(programs, folder, password, as_user)
         for attempt in range(1, _ATTEMPTS + 1):
-            started = _launched(programs, folder, password, as_user)
+            started = _launched(programs, folder, password, as_user, settings)
             try:
                 if started.start():
                     yield started
@@ -202,9 +207,15 @@ def _init(programs: Path, folder: Path, password: str, as_user: dict[str, Any]) 
     )
 
 
-def _launched(programs: Path, folder: Path, password: str, as_user: dict[str, Any]) -> Cluster:
+def _launched(
+    programs: Path,
+    folder: Path,
+    password: str,
+    as_user: dict[str, Any],
+    settings: dict[str, str],
+) -> Cluster:
     port = _free_port()
-    options = _SETTINGS | {"port": str(port), "unix_socket_directories": str(folder)}
+    options = _SETTINGS | settings | {"port": str(port), "unix_socket_directories": str(folder)}
 
     def launch() -> subprocess.Popen[bytes]:
         with _log(folder).open("ab") as log:
