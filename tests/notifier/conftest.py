@@ -41,3 +41,11 @@ def newsroom(db: Database, settings: Settings, control: PushServiceControl) -> I
     newsroom = Newsroom(db, settings, control)
     yield newsroom
     newsroom.close()
+
+
+@pytest.fixture
+def other_db(settings: Settings) -> Iterator[Database]:
+    """Another process's connections to the same database."""
+    other = Database(settings.database)
+    yield other
+    other.close()
