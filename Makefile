@@ -1,11 +1,12 @@
 # `make run` and `make test` are all that is needed; both set up what is missing first.
 # Works with GNU make 3.81, which macOS has.
 
-.PHONY: help run test lint lock clean
+.PHONY: help run test bench lint lock clean
 
 help:
 	@echo "make run     set up and start everything; Ctrl-C ends it"
 	@echo "make test    set up and run every test (ARGS='-k words' picks some)"
+	@echo "make bench   measure this beside what people use today (ARGS=--quick, --growth, --distance)"
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make lock    lock the dependencies again after a change in pyproject.toml"
 	@echo "             (ARGS=--upgrade: the newest versions of all)"
@@ -18,7 +19,11 @@ run:
 test:
 	@scripts/system-packages
 	@scripts/bootstrap test
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+bench:
+	@scripts/bootstrap test
+	.venv/bin/python -m bench $(ARGS)
 
 lint:
 	@scripts/bootstrap test

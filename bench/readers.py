@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from bench.sink import Sink
+
 KEY_PAIRS = 256
 SUBJECT = "mailto:newsdesk@example.com"
 TTL = 4 * 3600
@@ -77,12 +79,10 @@ def make_readers(origin: str, count: int) -> list[Reader]:
     ]
 
 
-def write_order(path: Path, readers: list[Reader], ca_file: Path, vapid_key: Path) -> None:
+def write_order(path: Path, readers: list[Reader], front: Sink, vapid_key: Path) -> None:
     """What a subject needs to know to send: readers, message, key and authorities, as JSON."""
     key = ec.generate_private_key(ec.SECP256R1())
-    vapid_key.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    vapid_key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     scalar = key.private_numbers().private_value.to_bytes(32, "big")
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     order = {
@@ -93,7 +93,8 @@ def write_order(path: Path, readers: list[Reader], ca_file: Path, vapid_key: Pat
         "vapid_key_file": str(vapid_key),
         "vapid_private_key": base64url(scalar),
         "vapid_public_key": base64url(point),
-        "ca_file": str(ca_file),
+        "ca_file": str(front.own_ca_file),
+        "all_ca_file": str(front.all_ca_file),
     }
     path.write_text(json.dumps(order))
 

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 STARTS_WITHIN = timedelta(seconds=20)
-BEHIND_A_PROXY = "PROXIED_TO"
 
 # `return 201` would answer before the body is there. A mirror makes nginx read all of it first;
 # only then does it look for a file, and not finding one is the answer.
@@ -38,7 +37,6 @@ _PASS_ON = """
             proxy_pass http://127.0.0.1:%d;
             proxy_set_header Host $http_host;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
         }
 """
 _CONFIG = """
@@ -49,7 +47,8 @@ error_log {folder}/error.log;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4000; }}
 http {{
-    access_log off;
+    log_format times "$msec";
+    access_log {access_log};
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
     client_body_buffer_size 16k;
@@ -71,11 +70,7 @@ http {{
 
 @dataclass(frozen=True)
 class Sink:
-    """Where it listens. `ca_file` holds the public authorities and, last, the sink's own.
-
-    Everybody who is measured is given this file, because everybody loads the public authorities
-    when he speaks to a real push service.
-    """
+    """Where it listens, and whom to trust."""
 
     port: int
     folder: Path
@@ -86,12 +81,17 @@ class Sink:
         return f"https://127.0.0.1:{self.port}"
 
     @property
-    def ca_file(self) -> Path:
+    def all_ca_file(self) -> Path:
+        """The public authorities and the sink's own, as in front of a real push service."""
         return self.folder / "authorities.pem"
 
     @property
+    def times_file(self) -> Path:
+        return self.folder / "times.log"
+
+    @property
     def own_ca_file(self) -> Path:
-        """Only the sink's own authority, for who adds it to those that he has built in."""
+        """Only the sink's own authority."""
         return self.folder / "certificate.pem"
 
 
@@ -100,8 +100,11 @@ def is_available() -> bool:
 
 
 @contextlib.contextmanager
-def running(*, pass_on_to: int | None = None) -> Iterator[Sink]:
-    """Run a sink; with `pass_on_to` its answers come from that port, over plain HTTP."""
+def running(*, pass_on_to: int | None = None, log_times: bool = False) -> Iterator[Sink]:
+    """Run a sink; with `pass_on_to` its answers come from that port, over plain HTTP.
+
+    With `log_times` the time of every answer is a line of `Sink.times_file`.
+    """
     nginx = _nginx()
     if nginx is None:
         raise RuntimeError("the bench needs nginx (Debian: apt-get install nginx-light)")
@@ -112,7 +115,10 @@ def running(*, pass_on_to: int | None = None) -> Iterator[Sink]:
         _make_certificate(folder)
         locations = _READ_AND_ACCEPT if pass_on_to is None else _PASS_ON % pass_on_to
         config = folder / "nginx.conf"
-        config.write_text(_CONFIG.format(folder=folder, port=port, locations=locations))
+        access_log = f"{folder}/times.log times" if log_times else "off"
+        config.write_text(
+            _CONFIG.format(folder=folder, port=port, locations=locations, access_log=access_log)
+        )
         process = subprocess.Popen([nginx, "-c", str(config), "-e", str(folder / "error.log")])
         try:
             _wait_for(port, process, folder / "error.log")

@@ -11,19 +11,22 @@ from typing import Any
 Order = dict[str, Any]
 Subscriptions = list[dict[str, Any]]
 
+CACHED = "cached"
+"""The form in which a subject signs the VAPID token only once."""
+
 WARM_UP = 0.1
 """This share of the messages is sent before measuring starts: imports, connections, caches."""
 
 
-def main(prepare: Callable[[Order, bool], Callable[[Subscriptions], list[int]]]) -> None:
-    """Run a subject: `python -m … ORDER COUNT [cached]`; prints its report as JSON.
+def main(prepare: Callable[[Order, str], Callable[[Subscriptions], list[int]]]) -> None:
+    """Run a subject: `python -m … ORDER COUNT [FORM]`; prints its report as JSON.
 
-    `prepare` gets the order and whether to sign the VAPID token only once, and gives back what
-    sends to subscriptions and answers their statuses.
+    `prepare` gets the order and the form, and gives back what sends to subscriptions and answers
+    their statuses.
     """
     path, count, *form = sys.argv[1:]
     order = json.loads(Path(path).read_text())
-    send = prepare(order, form == ["cached"])
+    send = prepare(order, "".join(form))
     readers = order["subscriptions"]
     send(_some(readers, max(1, int(int(count) * WARM_UP))))
     cpu, wall = cpu_seconds(), time.monotonic()
@@ -34,7 +37,7 @@ def main(prepare: Callable[[Order, bool], Callable[[Subscriptions], list[int]]])
         "statuses": {str(status): statuses.count(status) for status in set(statuses)},
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    print(json.dumps(report))  # noqa: T201 - it is what the bench reads
+    print(json.dumps(report))  # it is what the bench reads
 
 
 def cpu_seconds() -> float:

@@ -22,7 +22,7 @@ from bench.readers import from_base64url
 POLL = timedelta(milliseconds=50)
 
 
-def prepare(order: Order, _cached: bool) -> Callable[[Subscriptions], list[int]]:
+def prepare(order: Order, _form: str) -> Callable[[Subscriptions], list[int]]:
     origin = "/".join(order["subscriptions"][0]["endpoint"].split("/")[:3])
     key = VapidKey.load(Path(order["vapid_key_file"]))
     sender: Sender[None] = Sender(

@@ -1,4 +1,7 @@
-"""`webpush_async()`, 100 at a time, with one aiohttp session and the key read once."""
+"""`webpush_async()`, 100 at a time, with one aiohttp session and the key read once.
+
+An aiohttp session and a key object are kinder than its README, which shows neither.
+"""
 
 import asyncio
 import ssl
@@ -9,15 +12,15 @@ import aiohttp
 from py_vapid import Vapid
 from pywebpush import webpush_async
 
-from bench.peers.measured import Order, Subscriptions, main
+from bench.peers.measured import CACHED, Order, Subscriptions, main
 from bench.peers.pywebpush_token import vapid_headers
 
 AT_A_TIME = 100
 
 
-def prepare(order: Order, cached: bool) -> Callable[[Subscriptions], list[int]]:
+def prepare(order: Order, form: str) -> Callable[[Subscriptions], list[int]]:
     key = Vapid.from_file(order["vapid_key_file"])
-    token = vapid_headers(order) if cached else {}
+    token = vapid_headers(order) if form == CACHED else {}
     loop = asyncio.new_event_loop()
 
     async def open_session() -> aiohttp.ClientSession:
@@ -29,7 +32,7 @@ def prepare(order: Order, cached: bool) -> Callable[[Subscriptions], list[int]]:
     session = loop.run_until_complete(open_session())
 
     async def send_one(reader: dict[str, Any]) -> int:
-        if cached:
+        if token:
             answer = await webpush_async(
                 reader,
                 order["plaintext"],

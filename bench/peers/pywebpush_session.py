@@ -1,5 +1,6 @@
 """`webpush()` in a loop with one requests session and the key read once."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,22 +8,21 @@ import requests
 from py_vapid import Vapid
 from pywebpush import webpush
 
-from bench.peers.measured import Order, Subscriptions, main
+from bench.peers.measured import CACHED, Order, Subscriptions, main
 from bench.peers.pywebpush_token import vapid_headers
 
 
-def prepare(order: Order, cached: bool) -> Callable[[Subscriptions], list[int]]:
+def prepare(order: Order, form: str) -> Callable[[Subscriptions], list[int]]:
     session = requests.Session()
-    session.verify = order["ca_file"]
-    session.trust_env = False  # spares it a look at the environment for every message
+    os.environ["REQUESTS_CA_BUNDLE"] = order["ca_file"]
     key = Vapid.from_file(order["vapid_key_file"])
-    token = vapid_headers(order) if cached else {}
+    token = vapid_headers(order) if form == CACHED else {}
 
     def send(readers: Subscriptions) -> list[int]:
         return [_send_one(reader) for reader in readers]
 
     def _send_one(reader: dict[str, Any]) -> int:
-        if cached:
+        if token:
             answer = webpush(
                 reader,
                 order["plaintext"],

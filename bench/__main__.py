@@ -1,0 +1,40 @@
+"""`python -m bench`: measures, prints, and writes bench/results/ and docs/performance.md."""
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+
+from bench import compare, report
+from bench import distance as far
+from bench import growth as grow
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small counts: only whether everything works.")
+@click.option("--rounds", type=click.IntRange(1), help="Instead of 7.")
+@click.option("--growth", is_flag=True, help="Cost and time from 1,000 to 1,000,000 subscribers.")
+@click.option("--distance", is_flag=True, help="Rate at round trips of 0, 30 and 100 ms.")
+def main(*, quick: bool, rounds: int | None, growth: bool, distance: bool) -> None:
+    """Measure this project beside what people use today."""
+    console = Console(stderr=True)
+    if growth:
+        figures = grow.run(console, quick=quick)
+        name, text = "growth", grow.table(figures)
+    elif distance:
+        figures = far.run(console, quick=quick)
+        name, text = "distance", far.table(figures)
+    else:
+        figures = compare.run(console, quick=quick, rounds=rounds)
+        name, text = "latest", report.comparison(figures)
+    console.print(Markdown(text))
+    # What only shows that everything works must not pass for a measurement.
+    path = report.save(f"{name}-quick" if quick else name, figures)
+    console.print(f"written: {path}")
+    if not quick:
+        report.write_section(name, text)
+        if name == "latest":
+            report.CHART.write_text(report.chart(figures))
+
+
+if __name__ == "__main__":
+    main()

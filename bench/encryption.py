@@ -1,0 +1,75 @@
+"""Encryption alone: notifier.push.encrypt beside a C program that does the same on libcrypto."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from notifier.push import encrypt, pad
+
+from bench.readers import PLAINTEXT, make_readers
+
+FOLDER = Path(__file__).parent
+
+
+def build() -> Path:
+    """Compile encrypt.c. Raises RuntimeError when there is no compiler or no libcrypto."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise RuntimeError("the bench needs a C compiler (Debian: apt-get install gcc libssl-dev)")
+    program = FOLDER / "build/encrypt"
+    program.parent.mkdir(exist_ok=True)
+    source = FOLDER / "encrypt.c"
+    done = subprocess.run(
+        [compiler, "-O2", "-o", str(program), str(source), "-lcrypto"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"encrypt.c does not compile: {done.stderr[-1000:]}")
+    return program
+
+
+def measure_c(program: Path, count: int) -> tuple[float, str]:
+    """CPU seconds per 1,000 messages of the C program, and its libcrypto's version."""
+    command = [str(program), str(count), str(len(PLAINTEXT))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    if report["body_length"] != len(_encrypted()):
+        raise RuntimeError("the C program does not make the same kind of body")
+    return report["cpu_s"] / count * 1000, report["library"]
+
+
+def measure_ours(count: int) -> float:
+    """CPU seconds per 1,000 messages of notifier.push.encrypt, in this process."""
+    padded = pad(PLAINTEXT)
+    readers = make_readers("https://push.example", 256)
+    for number in range(count // 10):
+        encrypt(padded, readers[number % 256].p256dh, readers[number % 256].auth)
+    started = time.process_time()
+    for number in range(count):
+        reader = readers[number % 256]
+        encrypt(padded, reader.p256dh, reader.auth)
+    return (time.process_time() - started) / count * 1000
+
+
+def openssl_speed(seconds: int) -> float | None:
+    """ECDH operations per second on P-256 by the openssl program's own account, if there is one."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        return None
+    done = subprocess.run(
+        [openssl, "speed", "-seconds", str(seconds), "ecdhp256"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _encrypted() -> bytes:
+    (reader,) = make_readers("https://push.example", 1)
+    return encrypt(pad(PLAINTEXT), reader.p256dh, os.urandom(16))
