@@ -24,7 +24,7 @@ ROUNDS = 3
 
 def run(console: Console, *, quick: bool) -> dict[str, Any]:
     """Measure at every distance in turn, several times; answers what goes into distance.json."""
-    subject = Subject(SENDER, ["bench.peers.our_sender"], 60_000, 500)
+    subject = Subject(SENDER, ["bench.peers.our_sender"], 40_000, 500)
     rates: dict[int, list[float]] = {}
     cpu: dict[int, list[float]] = {}
     with sink.running() as front, tempfile.TemporaryDirectory() as name:

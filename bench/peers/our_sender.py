@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from notifier.config import Settings
 from notifier.endpoints import EndpointPolicy
 from notifier.push import (
     Accepted,
@@ -19,6 +20,7 @@ from notifier.push import (
 from bench.peers.measured import Order, Subscriptions, main
 from bench.readers import from_base64url
 
+CONCURRENCY = Settings.model_fields["send_concurrency"].default
 POLL = timedelta(milliseconds=50)
 
 
@@ -26,7 +28,7 @@ def prepare(order: Order, _form: str) -> Callable[[Subscriptions], list[int]]:
     origin = "/".join(order["subscriptions"][0]["endpoint"].split("/")[:3])
     key = VapidKey.load(Path(order["vapid_key_file"]))
     sender: Sender[None] = Sender(
-        Transport(ca_file=Path(order["ca_file"])),
+        Transport(concurrency=CONCURRENCY, ca_file=Path(order["ca_file"])),
         VapidSigner({1: key}, order["subject"]),
         EndpointPolicy([origin]),
     )

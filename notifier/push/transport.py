@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 import pycurl
 
 from notifier.push.outcome import Answer
+from notifier.push.pace import Pace
 
 MAX_ANSWER = 16 * 1024
 """Bytes of an answer, headers and body, that are read before it is cut off."""
@@ -43,8 +44,10 @@ class PushRequest(NamedTuple):
 class Transport:
     """Sends requests side by side and hands back their answers in the order they come.
 
-    At most `concurrency` requests are in flight, over at most `connections_per_host` connections
-    to each host; a host that speaks HTTP/2 gets them multiplexed. A request has `timeout` from
+    At most `concurrency` requests are in flight, fewer where more would not be faster (see
+    `notifier.push.pace`), over at most `connections_per_host` connections to each host. A host
+    that speaks HTTP/2 gets them multiplexed, and another connection only when those that there
+    are carry a hundred requests each, or as many as the host allows. A request has `timeout` from
     `submit` to the end of its answer, of which connecting may take `connect_timeout`.
     `connect_to` holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries, and `ca_file`
     the certificates to trust instead of the system's: both are for development. `trace` is called
@@ -60,12 +63,12 @@ class Transport:
         concurrency: int = 100,
         timeout: timedelta = timedelta(seconds=5),
         connect_timeout: timedelta = timedelta(seconds=3),
-        connections_per_host: int = 4,
+        connections_per_host: int = 8,
         connect_to: Sequence[str] = (),
         ca_file: Path | None = None,
         trace: Callable[[int, bytes], None] | None = None,
     ) -> None:
-        self._concurrency = concurrency
+        self._pace = Pace(concurrency, time.monotonic())
         self._options: list[tuple[int, object]] = [
             (pycurl.POST, 1),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | pycurl.PROTO_HTTP),
@@ -118,7 +121,7 @@ class Transport:
     @property
     def free(self) -> int:
         """How many requests may be submitted now."""
-        return self._concurrency - self.in_flight
+        return self._pace.limit - self.in_flight
 
     def submit(self, token: object, request: PushRequest) -> None:
         """Send a request; `poll` will hand back `token` with its answer.
@@ -148,11 +151,16 @@ class Transport:
         answers, self._unsent = self._unsent, []
         if not self._busy:
             return answers
-        until = 0.0 if answers else time.monotonic() + wait.total_seconds()
+        is_full = self.free <= 0
+        now = time.monotonic()
+        until = 0.0 if answers else now + wait.total_seconds()
+        waited = 0.0
         while True:
-            self._drive(until)
+            waited += self._drive(until)
             answers += self._finished()
-            if answers or not self._busy or time.monotonic() >= until:
+            now = time.monotonic()
+            if answers or not self._busy or now >= until:
+                self._pace.note(now, waited=waited if is_full else 0.0, answers=len(answers))
                 return answers
 
     def close(self) -> None:
@@ -169,10 +177,15 @@ class Transport:
         self._multi.close()
         self._selector.close()
 
-    def _drive(self, until: float) -> None:
-        """Let libcurl work on whatever is ready, waiting for it no longer than `until`."""
-        wait = max(0.0, min(until, self._timer_at) - time.monotonic())
-        for key, events in self._selector.select(wait):
+    def _drive(self, until: float) -> float:
+        """Let libcurl work on whatever is ready, waiting for it no longer than `until`.
+
+        Returns how many seconds were spent waiting.
+        """
+        started = time.monotonic()
+        events_by_key = self._selector.select(max(0.0, min(until, self._timer_at) - started))
+        waited = time.monotonic() - started
+        for key, events in events_by_key:
             ready = 0
             if events & selectors.EVENT_READ:
                 ready |= pycurl.CSELECT_IN
@@ -182,6 +195,7 @@ class Transport:
         if time.monotonic() >= self._timer_at:
             self._timer_at = math.inf
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return waited
 
     def _finished(self) -> list[tuple[object, Answer]]:
         answers: list[tuple[object, Answer]] = []
