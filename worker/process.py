@@ -8,7 +8,6 @@ import signal
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import certifi
@@ -62,12 +61,11 @@ def current() -> WorkerProcess:
 
 @worker_process_init.connect
 def _leave_gently(**_: Any) -> None:
-    # A signal to the whole process group reaches this process too; the default would end it in
-    # the middle of sending, and everything since the last checkpoint would be sent twice.
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        leaving.set()
-
-    signal.signal(signal.SIGTERM, note)
+    # A signal to the whole process group reaches this process too, and would end it in the middle
+    # of sending: everything since the last checkpoint would be sent twice. It is the main process
+    # that says when to leave. A handler of our own would be replaced after this; what is ignored
+    # stays ignored.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @worker_process_shutdown.connect
