@@ -194,6 +194,8 @@ class Delivery:
     def _recipients(self, run: _Run) -> list[_Recipient]:
         """Those of a batch who wait and may be sent to now, as their rows stand at this moment."""
         lease = run.lease
+        if len(lease.ids) != lease.waiting + sum(lease.counts.values()):
+            raise ValueError("the batch's list of subscriptions is damaged")
         bits = {lease.ids[bit]: bit for bit in range(len(lease.ids)) if lease.is_waiting(bit)}
         with self._db.read() as session:
             rows = session.execute(

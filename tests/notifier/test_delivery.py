@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from notifier import subscriptions
 from notifier.db import Database, now_of
 from notifier.delivery import Delivery
-from notifier.ledger import Lease, Ledger
-from notifier.models import Alert, AlertState, Subscription
+from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
+from notifier.models import Alert, AlertState, BatchMembers, Subscription
 from notifier.notification import render
 from notifier.subscriptions import BrowserSubscription, Proof
 
@@ -390,6 +390,24 @@ def test_a_crash_gives_the_batch_back_and_keeps_what_was_sent(newsroom: Newsroom
     newsroom.deliver()
     assert newsroom.control.report()["duplicates"] == 0
     assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
+
+
+def test_a_batch_whose_list_is_damaged_fails_instead_of_coming_back_for_ever(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(3)
+    alert = newsroom.release()
+    newsroom.ledger.plan()
+    with newsroom.db.write() as session:
+        session.execute(update(BatchMembers).values(subscription_ids=[]))
+
+    for _ in range(MOST_FUTILE_CLAIMS):
+        newsroom.skip_waiting(alert)
+        with pytest.raises(ValueError, match="damaged"):
+            newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 3, "failed": 3}
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
 
 
 def test_a_later_alert_of_the_story_replaces_the_earlier(newsroom: Newsroom) -> None:
