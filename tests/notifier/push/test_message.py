@@ -117,6 +117,7 @@ def test_the_longest_plaintext_is_2700_bytes() -> None:
         (P256DH, AUTH[:-1]),
         (P256DH, AUTH + b"\0"),
     ],
+    ids=["no key", "short key", "off the curve", "no auth", "short auth", "long auth"],
 )
 def test_keys_of_no_browser_are_refused(p256dh: bytes, auth: bytes) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
