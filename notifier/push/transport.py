@@ -20,6 +20,7 @@ MAX_ANSWER = 16 * 1024
 """Bytes of an answer, headers and body, that are read before it is cut off."""
 
 _REMEMBERED_CONNECTIONS = 1024
+_SMALLEST_BUFFER = 16 * 1024  # bytes; libcurl takes no less
 _FIRST_LETTERS = frozenset((b"R", b"r", b"X", b"x", b"H"))  # Retry-After, X-WNS-Status, HTTP/
 _ERROR_NAMES = {
     getattr(pycurl, name): name.removeprefix("E_")
@@ -79,6 +80,9 @@ class Transport:
             (pycurl.NOPROXY, "*"),
             (pycurl.NETRC, pycurl.NETRC_IGNORED),
             (pycurl.NOSIGNAL, 1),
+            # A message is small, and every handle keeps such a buffer: four times as large unless
+            # told otherwise.
+            (pycurl.UPLOAD_BUFFERSIZE, _SMALLEST_BUFFER),
             (pycurl.TIMEOUT_MS, _milliseconds(timeout)),
             (pycurl.CONNECTTIMEOUT_MS, _milliseconds(min(connect_timeout, timeout))),
         ]
