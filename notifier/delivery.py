@@ -126,7 +126,6 @@ class Delivery:
         self._health = ServiceHealth(db)
         self._messages: dict[tuple[int, bool], tuple[Message, int]] = {}
         self._runs: list[_Run] = []
-        self._health.sync()
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
         self._saving = True
