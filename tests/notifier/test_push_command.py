@@ -1,7 +1,6 @@
 """`notifier push`: is it us, or the push service?"""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,6 @@ from notifier.keys import ensure_vapid_key
 from notifier.rehearsal.client import PushServiceControl
 from notifier.rehearsal.push_service import PushService
 from notifier.setup import prepare
-
-
-@pytest.fixture
-def service() -> Iterator[PushService]:
-    with PushService.in_thread() as service:
-        yield service
-
-
-@pytest.fixture
-def control(service: PushService) -> Iterator[PushServiceControl]:
-    with PushServiceControl(service.origin) as control:
-        yield control
 
 
 @pytest.fixture
