@@ -1,12 +1,13 @@
 # `make run` and `make test` are all that is needed; both set up what is missing first.
 # Works with GNU make 3.81, which macOS has.
 
-.PHONY: help run test bench lint lock clean
+.PHONY: help run test drills bench lint lock clean
 
 help:
 	@echo "make run     set up and start everything; Ctrl-C ends it"
 	@echo "make test    set up and run every test (ARGS='-k words' picks some)"
 	@echo "make bench   measure this beside what people use today (ARGS=--quick, --growth, --distance)"
+	@echo "make drills  break everything on purpose and count (ROUNDS=20 DRILLS=1,4 ARGS='--seed …')"
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make lock    lock the dependencies again after a change in pyproject.toml"
 	@echo "             (ARGS=--upgrade: the newest versions of all)"
@@ -20,6 +21,11 @@ test:
 	@scripts/system-packages
 	@scripts/bootstrap test
 	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+drills:
+	@scripts/system-packages
+	@scripts/bootstrap test
+	PYTHONPATH=tests .venv/bin/python -m drills --rounds $(or $(ROUNDS),20) --drills "$(DRILLS)" $(ARGS)
 
 bench:
 	@scripts/bootstrap test

@@ -1,0 +1,179 @@
+"""Drills 16, 19 and 20: poison, a correction that overtakes, and readers who change their minds."""
+
+import base64
+import time
+from datetime import timedelta
+from typing import Any
+
+import requests
+from drills.drill import Round, drill
+from sqlalchemy import select, text, update
+
+from notifier import alerts
+from notifier.ledger import Ledger
+from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
+from notifier.subscriptions import endpoint_hash
+
+POISON = {
+    "bad holds": 'UPDATE batches SET holds = \'{"x": "never"}\' WHERE id = :id',
+    "no members": "UPDATE batch_members SET subscription_ids = '' WHERE batch_id = :id",
+}
+NOT_ON_THE_CURVE = b"\4" + bytes(64)
+HELD_FOR = timedelta(seconds=4)
+CHANGING = 100
+
+
+@drill("16", "a batch that always crashes, and a row that cannot be encrypted for")
+def poison(round_: Round) -> None:
+    stage, worker = round_.stage, round_.stage.programs["worker"]
+    stage.enlist(round_.readers, afresh=True)
+    worker.stop()
+    round_.publish()
+    ledger = Ledger(stage.db)
+    while ledger.plan():  # as the worker would, so that it finds the poison there
+        pass
+    with stage.db.write() as session:
+        batches = list(
+            session.scalars(
+                select(Batch).where(Batch.alert_id == round_.alert_id).order_by(Batch.id)
+            )
+        )
+        *others, last = batches
+        poisoned = round_.chance.choice(others)
+        corrupt = round_.chance.choice(session.get_one(BatchMembers, last.id).subscription_ids)
+        session.execute(
+            update(Subscription).where(Subscription.id == corrupt).values(p256dh=NOT_ON_THE_CURVE)
+        )
+        kind = round_.chance.choice(sorted(POISON))
+        session.execute(text(POISON[kind]), {"id": poisoned.id})
+    round_.result.notes.append(kind)
+    stage.forget_enlisted()
+    worker.start()
+    round_.reckon(rejected=1, failed=poisoned.size)
+    with stage.db.read() as session:
+        batch = session.get_one(Batch, poisoned.id)
+        round_.require(batch.failed == batch.size, "another batch failed")
+        round_.require(bool(batch.last_error), "nothing is shown of why")
+
+
+@drill("19", "the original is throttled, its correction released")
+def correct(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers)
+    stage.push.control.set_faults(
+        [{"status": 429, "share": 0.3, "times": 1, "retry_after": str(round_.chance.randint(1, 4))}]
+    )
+    round_.publish()
+    original = round_.alert_id
+    round_.reach(0.15, 0.6)
+    with stage.db.write() as session:
+        story = session.get_one(Alert, original).story_id
+        draft = alerts.Draft(
+            "CORRECTION: This is a rehearsal", "Still.", "https://news.example.com/rehearsal",
+            kind=AlertKind.CORRECTION,
+        )  # fmt: skip
+        round_.alert_id = alerts.release(
+            session, draft, validity=timedelta(hours=1), released_by="drill", story_id=story
+        ).id
+    stage.ring()
+    correction = stage.wait_for_end(round_.alert_id)
+    first = stage.wait_for_end(original)
+    time.sleep(round_.chance.uniform(0, 2))  # for what might still come
+    seen = stage.push.control.report()
+    counts = correction["counts"]
+    round_.result.lost = counts["audience"] - counts["accepted"]
+    expected = counts["accepted"] + first["counts"]["accepted"]
+    round_.result.duplicates = seen["accepted"] - expected
+    round_.require(first["state"] == "superseded", f"the original is {first['state']}")
+    round_.require(correction["state"] == "finished", f"the correction is {correction['state']}")
+    round_.require(counts["audience"] == round_.readers, f"an audience of {counts['audience']}")
+    round_.require(round_.result.lost == 0, f"{round_.result.lost} lost")
+    round_.require(
+        round_.result.duplicates == 0, f"{seen['accepted']} accepted instead of {expected}"
+    )
+    for counts in (correction["counts"], first["counts"]):
+        settled = sum(counts[name] for name in counts if name != "audience")
+        round_.require(settled == counts["audience"], f"the sum does not hold: {counts}")
+    # Whoever accepted both counts as a duplicate there, so all of those were read.
+    round_.hold_against(seen, versions=2)
+
+
+@drill("20", "opt-outs, renewals and late 410s while messages go out")
+def change_minds(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers, afresh=True)
+    stage.forget_enlisted()
+    chance, control = round_.chance, stage.push.control
+    spares = {_behind_front(round_, reader["endpoint"]) for reader in _more_readers(round_)}
+    control.set_faults(
+        [
+            {"status": 410, "share": 0.02, "delay": 1.5},
+            {"status": 429, "share": 0.04, "times": 1, "retry_after": str(HELD_FOR.seconds)},
+        ]
+    )
+    faulty = [
+        {_behind_front(round_, url) for url in rule["endpoints"]} for rule in control.faults()
+    ]
+    late, throttled = (sorted(endpoints - spares) for endpoints in faulty)
+    homes = sorted(spares - faulty[0] - faulty[1])
+    leaving = chance.sample(throttled, min(CHANGING, len(throttled) // 2))
+    moving = chance.sample(late, min(CHANGING, len(late) // 2, len(homes)))
+    round_.publish()
+    published_at = time.monotonic()
+    time.sleep(chance.uniform(0, 1))
+    with requests.Session() as session:
+        for endpoint in leaving:
+            _tell(round_, session, "DELETE", "", _proof(round_, endpoint))
+        # All of these were refused at first, so none can have been sent to until now.
+        in_time = time.monotonic() - published_at < HELD_FOR.total_seconds()
+        for endpoint, home in zip(moving, homes, strict=False):
+            body = {"old": _proof(round_, endpoint), "subscription": _subscription(round_, home)}
+            _tell(round_, session, "POST", "/renew", body)
+    alert = round_.reckon(uncounted=[*leaving, *late, *spares], most_gone=len(late))
+    missing = {_behind_front(round_, url) for url in control.missing()}
+    told = set(leaving) - missing
+    round_.require(in_time, "opting out took too long to tell anything")
+    round_.require(not told, f"{len(told)} were sent to though they had opted out")
+    round_.require(alert["counts"]["left"] <= len(leaving), f"{alert['counts']['left']} left")
+    with stage.db.read() as session:
+        gone = set(
+            session.scalars(
+                select(Subscription.endpoint_hash).where(Subscription.gone_at.is_not(None))
+            )
+        )
+    stayed = {endpoint_hash(url) for url in set(late) - set(moving)}
+    round_.require(gone == stayed, "others are gone than those that should be")
+
+
+def _behind_front(round_: Round, endpoint: str) -> str:
+    """The endpoint as it stands in the database."""
+    return round_.stage.front.origin + endpoint.removeprefix(round_.stage.push.origin)
+
+
+def _more_readers(round_: Round) -> list[dict[str, Any]]:
+    """Readers of the push service who have not opted in."""
+    api = f"{round_.stage.settings.base_url}/api/v1/config"
+    key = requests.get(api, timeout=10).json()["vapid_public_key"]
+    readers = list(round_.stage.push.control.add_readers(2 * CHANGING, vapid_public_key=key))
+    round_.spare = {_behind_front(round_, reader["endpoint"]): reader for reader in readers}
+    return readers
+
+
+def _subscription(round_: Round, endpoint: str) -> dict[str, Any]:
+    return {"endpoint": endpoint, "keys": round_.spare[endpoint]["keys"]}
+
+
+def _proof(round_: Round, endpoint: str) -> dict[str, str]:
+    with round_.stage.db.read() as session:
+        auth = session.scalars(
+            select(Subscription.auth).where(Subscription.endpoint_hash == endpoint_hash(endpoint))
+        ).one()
+    return {"endpoint": endpoint, "auth": base64.urlsafe_b64encode(auth).rstrip(b"=").decode()}
+
+
+def _tell(
+    round_: Round, session: requests.Session, method: str, route: str, body: dict[str, Any]
+) -> None:
+    url = f"{round_.stage.settings.base_url}/api/v1/subscriptions{route}"
+    answer = session.request(method, url, json=body, timeout=30)
+    round_.require(answer.ok, f"web answered {answer.status_code} to {method} {route}")

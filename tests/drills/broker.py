@@ -1,0 +1,76 @@
+"""Drills 4 to 6: a broker that dies with everything in it, is away, or falls silent."""
+
+import shutil
+import time
+from datetime import timedelta
+from signal import SIGKILL
+
+import redis
+from drills.drill import Round, drill
+from drills.stage import LONG
+
+from notifier.jobs import Job
+from notifier.rehearsal.deployment import wait_until
+
+
+@drill("4", "the broker is killed and emptied")
+def lose_the_broker(round_: Round) -> None:
+    round_.begin()
+    stage, broker = round_.stage, round_.stage.programs["broker"]
+    round_.reach(0.05, 0.7)
+    broker.stop(SIGKILL)
+    shutil.rmtree(stage.settings.home / "broker")
+    time.sleep(round_.chance.uniform(0, 1))
+    broker.start()
+    wait_until(lambda: _answers(round_), LONG, "the broker")
+    round_.resumes(lambda: _consumes(round_), timedelta(seconds=10), "the worker consumes")
+    round_.reckon()
+
+
+@drill("5", "the broker is down while an article is published")
+def publish_without_broker(round_: Round) -> None:
+    stage, broker = round_.stage, round_.stage.programs["broker"]
+    stage.enlist(round_.readers)
+    broker.stop(SIGKILL)
+    round_.publish()  # raises unless the answer is 2xx
+    time.sleep(round_.chance.uniform(0, 3))
+    round_.require(stage.accepted() == 0, "somebody rang without a broker")
+    broker.start()
+    wait_until(lambda: _answers(round_), LONG, "the broker")
+    round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=10), "sending")
+    round_.reckon()
+
+
+@drill("6", "connections to the broker fall silent (half-open)")
+def silence_the_broker(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers)
+    time.sleep(round_.chance.uniform(0, 1))
+    stage.worker_relay.go_deaf()
+    stage.web_relay.go_deaf()
+    try:
+        round_.publish()
+        round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=60), "sending")
+        round_.reckon()
+    finally:
+        stage.worker_relay.hear()
+        stage.web_relay.hear()
+
+
+def _answers(round_: Round) -> bool:
+    try:
+        with round_.stage.broker() as broker:
+            return bool(broker.ping())
+    except redis.RedisError:
+        return False
+
+
+def _consumes(round_: Round) -> bool:
+    """Whether a worker takes a doorbell that the drill itself has put into the queue."""
+    try:
+        with round_.stage.broker() as broker:
+            round_.stage.ring()
+            time.sleep(0.1)
+            return broker.llen(Job.FAN_OUT.value) == 0
+    except redis.RedisError:
+        return False

@@ -1,0 +1,165 @@
+"""What a drill is: a fault at a random moment, and what must hold afterwards."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from drills.stage import LONG, Stage
+
+from notifier.rehearsal.deployment import wait_until
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+@dataclass
+class Result:
+    """What one round came to. `problems` is empty when all that must hold did hold."""
+
+    lost: int = 0
+    duplicates: int = 0
+    bound: int = 0
+    resumed: timedelta | None = None
+    limit: timedelta | None = None
+    took: timedelta = timedelta()
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Round:
+    """One round of a drill: a stage with readers, chance, and the result that builds up."""
+
+    stage: Stage
+    chance: random.Random
+    readers: int
+    result: Result = field(default_factory=Result)
+    alert_id: int = 0
+    spare: dict[str, Any] = field(default_factory=dict)
+
+    def begin(self, *, through: str | None = None, afresh: bool = False) -> None:
+        """Have readers, and publish a breaking article."""
+        self.stage.enlist(self.readers, through=through, afresh=afresh)
+        self.publish()
+
+    def publish(self) -> None:
+        self.alert_id = self.stage.publish()
+
+    def reach(self, least: float, most: float) -> None:
+        """Wait for a random moment: until a share between these has been accepted."""
+        share = self.chance.uniform(least, most)
+        self.result.notes.append(f"at {share:.0%}")
+        wait_until(lambda: self.stage.accepted() >= share * self.readers, LONG, f"{share:.0%}")
+
+    def require(self, is_right: bool, otherwise: str) -> None:
+        if not is_right:
+            self.result.problems.append(otherwise)
+
+    def resumes(self, condition: Callable[[], bool], within: timedelta, what: str) -> None:
+        """Measure until the condition holds, which it must in time."""
+        started = time.monotonic()
+        wait_until(condition, max(within * 2, timedelta(seconds=30)), what)
+        took = timedelta(seconds=time.monotonic() - started)
+        self.result.resumed, self.result.limit = took, within
+        self.require(took <= within, f"{what}: {took.total_seconds():.1f} s")
+
+    def bound_for(self, processes: int) -> None:
+        self.result.bound = self.stage.bound(processes)
+
+    def reckon(
+        self,
+        *,
+        uncounted: Iterable[str] = (),
+        rejected: int = 0,
+        failed: int = 0,
+        most_gone: int = 0,
+    ) -> dict[str, Any]:
+        """Wait for the alert's end and hold everything against what must be.
+
+        `uncounted` are endpoints to which nothing need have been sent; the others are how many
+        of the audience must have settled otherwise than as accepted.
+        """
+        alert = self.stage.wait_for_end(self.alert_id)
+        counts, seen = alert["counts"], self.stage.push.control.report()
+        exempt = {_token(endpoint) for endpoint in uncounted}
+        missing = {_token(endpoint) for endpoint in self.stage.push.control.missing()} - exempt
+        self.result.lost = len(missing) - rejected - failed
+        self.result.duplicates = seen["duplicates"]
+        settled = sum(counts[name] for name in counts if name != "audience")
+        self.require(alert["state"] == "finished", f"ended as {alert['state']}")
+        self.require(self.result.lost == 0, f"{self.result.lost} lost")
+        self.require(counts["audience"] == settled, f"the sum does not hold: {counts}")
+        self.require(counts["waiting"] == 0, f"{counts['waiting']} still wait")
+        for name, expected in (("rejected", rejected), ("failed", failed)):
+            self.require(counts[name] == expected, f"{counts[name]} {name} instead of {expected}")
+        self.require(counts["gone"] <= most_gone, f"{counts['gone']} gone")
+        self.require(
+            self.result.duplicates <= self.result.bound,
+            f"{self.result.duplicates} duplicates, {self.result.bound} at most",
+        )
+        self.hold_against(seen, versions=1)
+        return alert
+
+    def hold_against(self, seen: dict[str, Any], *, versions: int) -> None:
+        """What must hold of everything that a push service has seen."""
+        told = {(version["topic"], version["alert"]) for version in seen["versions"]}
+        revisions = {version["revision"] for version in seen["versions"]}
+        read = sum(version["duplicates"] for version in seen["versions"])
+        self.require(len(seen["topics"]) == 1, f"topics {seen['topics']}")
+        self.require(len(told) == len(revisions) == versions, f"versions {seen['versions']}")
+        self.require(
+            read == seen["duplicates"], f"{seen['duplicates']} duplicates, {read} of them read"
+        )
+        for name in ("early", "vapid_failures", "body_failures", "stepped_back"):
+            self.require(seen[name] == 0, f"{seen[name]} {name}")
+        for name in ("reused_keys", "reused_salts"):
+            # libcurl itself repeats a request, bytes and all, whose connection was closed on it.
+            self.require(seen[name] <= seen["withheld"], f"{seen[name]} {name}")
+        self.require(seen["sample"]["failed"] == 0, "messages that could not be decrypted")
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill: its number in the list, what breaks, and the databases it is about."""
+
+    number: str
+    title: str
+    databases: tuple[str, ...]
+    run: Callable[[Round], None]
+
+
+ALL: list[Drill] = []
+
+
+def drill(
+    number: str, title: str, *databases: str
+) -> Callable[[Callable[[Round], None]], Callable[[Round], None]]:
+    """Enter a function in the list of drills; it runs a round. Databases take turns."""
+
+    def enter(run: Callable[[Round], None]) -> Callable[[Round], None]:
+        ALL.append(Drill(number, title, databases or (SQLITE, POSTGRESQL), run))
+        return run
+
+    return enter
+
+
+def run_round(drill: Drill, stage: Stage, readers: int, seed: str) -> Result:
+    """Run one round; whatever goes wrong is a problem of its result."""
+    chance = random.Random(seed)  # noqa: S311 - so that a round can be repeated
+    round_ = Round(stage, chance, readers)
+    started = time.monotonic()
+    try:
+        drill.run(round_)
+    except Exception as error:
+        round_.result.problems.append(f"{type(error).__name__}: {error}")
+    finally:
+        stage.push.control.set_faults([])
+        stage.other_push.control.set_faults([])
+    round_.result.took = timedelta(seconds=time.monotonic() - started)
+    return round_.result
+
+
+def _token(endpoint: str) -> str:
+    return endpoint.rpartition("/")[2]

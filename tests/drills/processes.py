@@ -1,0 +1,158 @@
+"""Drills 1 to 3, 10, 17 and 18: processes that are killed, stopped, replaced, or misled."""
+
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
+
+import psutil
+import requests
+from drills.drill import POSTGRESQL, Round, drill
+from drills.stage import LONG, PROCESSES
+from sqlalchemy import func, select
+
+from notifier.ledger import LEASE
+from notifier.models import Alert
+from notifier.rehearsal.deployment import wait_until
+
+BACK_AFTER_LEASE = LEASE + timedelta(seconds=5)
+SKEW = timedelta(minutes=10)
+
+
+@drill("1", "a worker process is killed (SIGKILL)")
+def kill_a_child(round_: Round) -> None:
+    round_.begin()
+    stage = round_.stage
+    round_.reach(0.05, 0.6)
+    victim = stage.busiest_child()
+    victim.kill()
+    held = stage.tokens_held()
+    round_.bound_for(1)
+    round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+    round_.reckon()
+
+
+@drill("2", "the whole worker group is killed")
+def kill_the_group(round_: Round) -> None:
+    round_.begin()
+    stage, worker = round_.stage, round_.stage.programs["worker"]
+    round_.reach(0.05, 0.6)
+    worker.stop(SIGKILL)
+    held = stage.tokens_held()
+    worker.start()
+    round_.bound_for(PROCESSES)
+    round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+    round_.reckon()
+
+
+@drill("3", "a worker process sleeps past its lease, and wakes")
+def stop_past_the_lease(round_: Round) -> None:
+    round_.begin()
+    stage = round_.stage
+    marks = stage.log_marks()
+    round_.reach(0.05, 0.4)
+    sleeper = stage.busiest_child()
+    sleeper.send_signal(SIGSTOP)
+    stopped_at = time.monotonic()
+    held = stage.tokens_held()
+    round_.bound_for(1)
+    try:
+        wait_until(lambda: time.monotonic() > stopped_at + LEASE.total_seconds(), LONG, "the lease")
+        round_.resumes(
+            lambda: not held & stage.tokens_held(), timedelta(seconds=5), "its batches taken over"
+        )
+    finally:
+        sleeper.send_signal(SIGCONT)
+    round_.reckon()
+    wait_until(
+        lambda: "lease_lost" in stage.logged_since(marks)["worker"], LONG, "the sleeper refused"
+    )
+
+
+@drill("10", "web is killed between commit and wake-up")
+def kill_before_the_ring(round_: Round) -> None:
+    stage, web = round_.stage, round_.stage.programs["web"]
+    stage.enlist(round_.readers)
+    stage.push.control.begin_wave()
+    before = _newest_alert(round_)
+    stage.web_relay.go_deaf(new_ones_too=True)  # the ring hangs after the commit
+    article = stage.article_id()
+    publisher = threading.Thread(target=_publish_in_vain, args=(round_, article))
+    publisher.start()
+    try:
+        wait_until(lambda: _newest_alert(round_) != before, LONG, "the commit")
+        time.sleep(round_.chance.uniform(0, 0.3))
+        web.stop(SIGKILL)
+    finally:
+        publisher.join()
+        stage.web_relay.hear()
+    round_.alert_id = _newest_alert(round_)
+    round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=5), "sending")
+    web.start()
+    wait_until(lambda: _is_up(round_), LONG, "web")
+    round_.reckon()
+
+
+@drill("17", "everything is deployed anew, one program after another (SIGTERM)")
+def roll(round_: Round) -> None:
+    round_.begin()
+    stage = round_.stage
+    for least in (0.05, 0.35):
+        round_.reach(least, least + 0.25)
+        stage.programs["worker"].stop()
+        stage.programs["worker"].start()
+    for name in ("clock", "web"):
+        stage.programs[name].stop()
+        stage.programs[name].start()
+    wait_until(lambda: _is_up(round_), LONG, "web")
+    round_.reckon()
+
+
+@drill("18", "one worker's wall clock is ten minutes off", POSTGRESQL)
+def mislead_a_worker(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers)
+    off_by = SKEW * round_.chance.choice([1, -1])
+    round_.result.notes.append(f"{off_by.total_seconds():+.0f} s")
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parent / "skewed_clock"),
+        "DRILL_WALL_CLOCK_IS_OFF_BY": str(off_by.total_seconds()),
+    }
+    with stage.another_worker(**environment) as misled:
+        before = _processor_time(misled.pid)
+        round_.publish()
+        round_.reach(0.05, 0.3)
+        victim = stage.busiest_child()  # so that one clock's leases pass to the other
+        victim.kill()
+        held = stage.tokens_held()
+        round_.bound_for(1)
+        round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+        round_.reckon()
+        round_.require(_processor_time(misled.pid) > before + 0.1, "the misled worker was idle")
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds that a process's descendants have spent."""
+    below = psutil.Process(pid).children(recursive=True)
+    return sum(sum(process.cpu_times()[:2]) for process in below)
+
+
+def _newest_alert(round_: Round) -> int:
+    with round_.stage.db.read() as session:
+        return session.scalars(select(func.max(Alert.id))).one() or 0
+
+
+def _publish_in_vain(round_: Round, article_id: str) -> None:
+    try:
+        round_.stage.rehearsal.put_article(article_id)
+    except requests.RequestException:
+        return
+    round_.result.problems.append("web answered, though it was killed")
+
+
+def _is_up(round_: Round) -> bool:
+    try:
+        return requests.get(f"{round_.stage.settings.base_url}/healthz", timeout=2).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,128 @@
+"""Drills 12 to 15: push services that fail, throttle, refuse, or answer in harmful ways."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import psutil
+from drills.drill import Round, drill
+from drills.stage import LONG, PROCESSES
+from sqlalchemy import select
+
+from notifier.models import OpenBreaker
+from notifier.rehearsal.deployment import wait_until
+
+MOST_BEFORE_THE_BREAKER = 300
+FIRST_PROBES = timedelta(seconds=5 + 10 + 20)
+MOST_MEMORY = 150 * 1024**2
+
+
+@drill("12", "one of two push services answers 503 for a while")
+def lose_a_push_service(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist_at_both(round_.readers)
+    in_peace = _other_p99(round_, within=LONG)
+    lasts = round_.chance.uniform(4, 8)
+    stage.push.control.set_faults([{"status": 503, "for": lasts}])
+    beside = _other_p99(round_, within=LONG)
+    round_.result.notes.append(f"the other's p99 {in_peace:.2f} s in peace, {beside:.2f} s beside")
+    # With half of the work away it should be quicker, if anything; a second is for chance.
+    round_.require(beside <= in_peace + 1, "the other push service was held up")
+    round_.reckon()
+    seen = stage.other_push.control.report()
+    round_.require(seen["duplicates"] == seen["lost"] == 0, "the other lost or doubled")
+
+
+@drill("13", "429 with Retry-After, in seconds and as a date")
+def throttle(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers)
+    seconds = round_.chance.randint(1, 4)
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 4), usegmt=True)
+    stage.push.control.set_faults(
+        [
+            {"status": 429, "share": 0.02, "times": 1, "retry_after": date},
+            {"status": 429, "share": 0.3, "times": 2, "retry_after": str(seconds)},
+        ]
+    )
+    round_.publish()
+    round_.reckon()
+    round_.require(stage.gone() == 0, "subscriptions were deactivated")
+
+
+@drill("14", "all messages are refused (403), then accepted again")
+def refuse(round_: Round) -> None:
+    stage = round_.stage
+    marks = stage.log_marks()
+    round_.begin()
+    round_.reach(0.02, 0.5)
+    stage.push.control.set_faults([{"status": 403}])
+    wait_until(lambda: _breaker_is_open(round_), LONG, "an open breaker")
+    stage.push.control.set_faults([{"status": 403, "for": round_.chance.uniform(1, 4)}])
+    round_.resumes(lambda: not _breaker_is_open(round_), FIRST_PROBES, "the breaker closes")
+    round_.reckon()
+    refused = stage.push.control.report()["by_status"].get("403", 0)
+    round_.result.notes.append(f"{refused} refused")
+    round_.require(refused <= PROCESSES * MOST_BEFORE_THE_BREAKER, f"{refused} were refused")
+    round_.require(stage.gone() == 0, "subscriptions were deactivated")
+    round_.require("breaker_opened" in stage.logged_since(marks)["worker"], "ops were not told")
+
+
+@drill("15a", "answers are lost, trickle, have no end, or unpack to gigabytes")
+def harm_the_answers(round_: Round) -> None:
+    stage = round_.stage
+    stage.enlist(round_.readers, through=stage.push.origin)
+    stage.push.control.set_faults(
+        [
+            {"harm": "dropped", "share": 0.01, "times": 1},
+            {"harm": "slow", "share": 3 / round_.readers, "times": 1},
+            {"harm": "endless", "share": 0.01},
+            {"harm": "compressed", "share": 0.01},
+        ]
+    )
+    round_.publish()
+    wait_until(lambda: stage.push.control.report()["lost"] == 0, LONG, "everybody")
+    largest = max(child.memory_info().rss for child in _children(round_))
+    stage.wait_for_end(round_.alert_id)
+    round_.result.bound = stage.push.control.report()["withheld"]
+    round_.result.notes.append(f"{largest // 1024**2} MB")
+    round_.reckon()
+    round_.require(largest < MOST_MEMORY, f"a worker process took {largest // 1024**2} MB")
+
+
+@drill("15b", "GOAWAY every 1,000 requests, the stream limit cut to 1 on each connection")
+def end_and_narrow_connections(round_: Round) -> None:
+    stage = round_.stage
+    limit = stage.stream_limit
+    stage.enlist(round_.readers, through=limit.origin)
+    cuts, goaways = limit.cuts, limit.goaways
+    limit.cut_after = round_.chance.randint(100, 900)
+    limit.most_open_after_cut = 0
+    round_.publish()
+    round_.reckon()
+    round_.result.notes.append(f"{limit.goaways - goaways} GOAWAY, {limit.cuts - cuts} limits cut")
+    round_.require(limit.cuts > cuts, "no limit was cut")
+    if round_.readers >= 10_000:
+        round_.require(limit.goaways > goaways, "no connection was ended")
+    most = limit.most_open_after_cut
+    round_.require(most <= 1, f"{most} streams were open at once, though only one was allowed")
+
+
+def _other_p99(round_: Round, within: timedelta) -> float:
+    """Publish, and answer when 99% of the other push service's readers had the alert."""
+    stage = round_.stage
+    round_.publish()
+    other = stage.other_push.control
+    wait_until(lambda: other.report()["missing"] == 0, within, "the other push service")
+    p99: float = other.report()["accepted_within"]["99"]
+    if not stage.push.control.faults():
+        stage.wait_for_end(round_.alert_id)
+    return p99
+
+
+def _breaker_is_open(round_: Round) -> bool:
+    with round_.stage.db.read() as session:
+        return bool(session.scalars(select(OpenBreaker.push_service)).all())
+
+
+def _children(round_: Round) -> list[psutil.Process]:
+    return round_.stage.celery().children()

@@ -1,0 +1,287 @@
+"""Where drills take place: the real processes, their database, and the local push services."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from drills.broker_relay import Relay
+from drills.front import Front
+from drills.stream_limit import StreamLimit
+from postgresql import Cluster
+from sqlalchemy import delete, func, select, text
+
+from notifier.db import Database
+from notifier.delivery import LONGEST_UNSAVED, SENDS_A_CHECKPOINT
+from notifier.jobs import Job, broker_url
+from notifier.models import (
+    Alert,
+    AlertState,
+    Article,
+    Batch,
+    BatchMembers,
+    DoubtfulGone,
+    OpenBreaker,
+    ServiceAnswers,
+    Story,
+    Subscription,
+)
+from notifier.rehearsal.deployment import (
+    Deployment,
+    LocalPushService,
+    Program,
+    free_port,
+    rehearsal_settings,
+    wait_until,
+)
+from notifier.rehearsal.rehearsal import Rehearsal
+from web.queue import Queue
+
+PROJECT = Path(__file__).parents[2]
+PROCESSES = 2
+CONCURRENCY = 100
+SAMPLE = 0.05
+LONG = timedelta(seconds=60)
+
+CHECKPOINT_SENDS = SENDS_A_CHECKPOINT
+CHECKPOINT_INTERVAL = LONGEST_UNSAVED
+
+
+class Stage:
+    """The whole service on one database, with every part where a drill can break it.
+
+    Web reaches the broker through `web_relay`, worker and clock through `worker_relay`. Readers'
+    endpoints lead to `push`: through `front` over HTTP/2 with TLS, or directly over HTTP/1.1.
+    `other_push` is another push service, a stranger to the first.
+    """
+
+    def __init__(self, database: str, folder: Path, cluster: Cluster | None) -> None:
+        self.database = database
+        self.cluster = cluster
+        self._folder = folder
+        self._exits = ExitStack()
+        self._enlisted: object = None
+        self.rate = 0.0
+        self.articles = 0
+
+    def __enter__(self) -> "Stage":
+        with ExitStack() as exits:
+            self._start(exits)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def _start(self, exits: ExitStack) -> None:
+        folder, enter = self._folder, exits.enter_context
+        folder.mkdir(parents=True, exist_ok=True)
+        self.push = enter(LocalPushService(folder / "push", SAMPLE))
+        self.other_push = enter(LocalPushService(folder / "other_push", SAMPLE))
+        self.front = enter(Front(folder / "front", _port_of(self.push.origin)))
+        self.stream_limit = enter(
+            StreamLimit(self.front.goaway_port, self.front.certificate, self.front.key)
+        )
+        url = None if self.cluster is None else enter(self.cluster.database())
+        origins = (self.push.origin, self.other_push.origin)
+        origins += (self.front.origin, self.stream_limit.origin)
+        self.settings = rehearsal_settings(
+            folder / "home",
+            origins,
+            database_url=url,
+            push_ca_file=self.front.certificate,
+            worker_processes=PROCESSES,
+            send_concurrency=CONCURRENCY,
+            opt_in_rate="100000 per minute",
+        )
+        web_port, worker_port = free_port(), free_port()
+        self.web_relay = enter(Relay(web_port, self.settings.broker_port))
+        self.worker_relay = enter(Relay(worker_port, self.settings.broker_port))
+        self.deployment = Deployment(self.settings, PROJECT / "Procfile")
+        self.programs = self.deployment.programs
+        self.programs["web"].environment["BROKER_PORT"] = str(web_port)
+        for name in ("worker", "clock"):
+            self.programs[name].environment["BROKER_PORT"] = str(worker_port)
+        enter(self.deployment)
+        self.db = Database(self.settings.database)
+        exits.callback(self.db.close)
+        self.rehearsal = Rehearsal(self.settings, self.push.control)
+        exits.callback(self.rehearsal.close)
+        self.other_rehearsal = Rehearsal(self.settings, self.other_push.control, "other")
+        exits.callback(self.other_rehearsal.close)
+        self._queue = Queue(broker_url(self.settings))
+
+    # Readers
+
+    def enlist(self, readers: int, *, through: str | None = None, afresh: bool = False) -> None:
+        """Have this many readers, and no others; by default those of the last round, if alike.
+
+        A first alert in peace warms everything up, and shows how fast messages go out.
+        """
+        through = through or self.front.origin
+        if self._enlisted == (readers, through) and not afresh:
+            return
+        self.forget_readers()
+        self._add(self.rehearsal, readers, through)
+        self._enlisted = (readers, through)
+        if through == self.front.origin and not self.rate:
+            self._measure_rate(readers)
+
+    def enlist_at_both(self, readers: int) -> None:
+        """Half of the readers at each of the two push services."""
+        self.forget_readers()
+        self._add(self.rehearsal, readers // 2, self.front.origin)
+        self._add(self.other_rehearsal, readers // 2, self.other_push.origin)
+
+    def forget_readers(self) -> None:
+        """Have no readers, alerts or articles any more."""
+        self._enlisted = None
+        self.push.control.forget_readers()
+        self.other_push.control.forget_readers()
+        tables = (DoubtfulGone, ServiceAnswers, BatchMembers, Batch, Alert, Article, Story)
+        with self.db.write() as session:
+            for table in (*tables, OpenBreaker, Subscription):
+                session.execute(delete(table))
+
+    def forget_enlisted(self) -> None:
+        """Have the next drill enlist readers of its own: something was done to these."""
+        self._enlisted = None
+
+    @staticmethod
+    def _add(rehearsal: Rehearsal, readers: int, through: str) -> None:
+        rehearsal.enlist(readers, [], lambda _: None, through=through)
+
+    def _measure_rate(self, readers: int) -> None:
+        alert = self.publish()
+        self.wait_for_end(alert)
+        report = self.push.control.report()
+        seconds = report["last_accepted_after"] - report["first_accepted_after"]
+        self.rate = readers / max(seconds, 0.1)
+
+    def bound(self, processes: int) -> int:
+        """How many duplicates may come of it when so many worker processes are killed.
+
+        What each has sent since its last checkpoint, and what it has in flight.
+        """
+        between = self.rate / PROCESSES * CHECKPOINT_INTERVAL.total_seconds()
+        return processes * (max(CHECKPOINT_SENDS, round(between)) + CONCURRENCY)
+
+    # Alerts
+
+    def article_id(self) -> str:
+        self.articles += 1
+        return f"drill-{self.articles}"
+
+    def publish(self) -> int:
+        """Publish a new breaking article; answers its alert."""
+        self.other_push.control.begin_wave()
+        return int(self.rehearsal.publish(self.article_id())["id"])
+
+    def accepted(self) -> int:
+        """How many messages the push service has accepted in this wave."""
+        return int(self.push.control.report()["accepted"])
+
+    def wait_for_end(self, alert_id: int, within: timedelta = LONG) -> dict[str, Any]:
+        """The alert as the API shows it when it is over."""
+        last: dict[str, Any] = {}
+
+        def is_over() -> bool:
+            nonlocal last
+            time.sleep(0.1)
+            last = self.rehearsal.alert(alert_id)
+            return AlertState(last["state"]).final
+
+        try:
+            wait_until(is_over, within, "the alert's end")
+        except Exception as error:
+            raise AssertionError(f"{error} {last.get('state')}, {last.get('counts')}") from error
+        return last
+
+    # Ledger
+
+    def tokens_held(self) -> set[str]:
+        """The claims that have not been given back."""
+        with self.db.read() as session:
+            return set(
+                session.scalars(select(Batch.claim_token).where(Batch.claim_token.is_not(None)))
+            )
+
+    def gone(self) -> int:
+        """How many subscriptions have been deactivated."""
+        with self.db.read() as session:
+            query = select(func.count()).where(Subscription.gone_at.is_not(None))
+            return session.scalars(query).one()
+
+    def execute(self, statement: str, **values: object) -> None:
+        """Change something in the database that the service itself never would."""
+        with self.db.write() as session:
+            session.execute(text(statement), values)
+
+    # Processes
+
+    def celery(self) -> psutil.Process:
+        """Celery's main process, as soon as there is one."""
+        supervisor = psutil.Process(self.programs["worker"].pid)
+        wait_until(lambda: bool(supervisor.children()), LONG, "a Celery process")
+        return supervisor.children()[0]
+
+    def busiest_child(self) -> psutil.Process:
+        """The worker process that does most of the work just now."""
+        children = self.celery().children()
+        before = {child: sum(child.cpu_times()[:2]) for child in children}
+        time.sleep(0.1)
+        return max(children, key=lambda child: sum(child.cpu_times()[:2]) - before[child])
+
+    @contextmanager
+    def another_worker(self, **environment: str) -> Iterator[Program]:
+        """A second worker group beside the first, until the block ends."""
+        worker = self.programs["worker"]
+        again = Program(
+            "another_worker",
+            worker.command,
+            worker.environment | environment,
+            self.settings.home,
+        )
+        again.output.unlink(missing_ok=True)
+        again.start()
+        try:
+            wait_until(lambda: " ready." in again.complaints(), LONG, "another worker")
+            yield again
+        finally:
+            again.stop()
+
+    def ring(self) -> None:
+        """Put a doorbell into the queue, around the relays."""
+        self._queue.ring(Job.FAN_OUT)
+
+    def logged_since(self, marks: dict[str, int]) -> dict[str, str]:
+        """What each program has logged since `log_marks`."""
+        return {
+            name: program.output.read_text(errors="replace")[marks.get(name, 0) :]
+            for name, program in self.programs.items()
+        }
+
+    def log_marks(self) -> dict[str, int]:
+        return {
+            name: len(program.output.read_text(errors="replace"))
+            for name, program in self.programs.items()
+        }
+
+    def broker(self) -> "redis.Redis[bytes]":
+        """A connection of the drill's own to the broker, around the relays."""
+        return redis.Redis.from_url(broker_url(self.settings), socket_timeout=2)
+
+
+def timed(condition: Callable[[], bool], within: timedelta, what: str) -> float:
+    """For how many seconds the condition did not hold."""
+    started = time.monotonic()
+    wait_until(condition, within, what)
+    return time.monotonic() - started
+
+
+def _port_of(origin: str) -> int:
+    return int(origin.rpartition(":")[2])

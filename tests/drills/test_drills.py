@@ -1,0 +1,47 @@
+"""One round of every drill; `make drills` runs many, with more readers."""
+
+import os
+import secrets
+
+import postgresql
+import pytest
+from drills import campaign, every, front
+from drills.drill import Drill, Result
+
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.postgresql,
+    pytest.mark.timeout(400),  # the first test waits for the rounds of all
+]
+
+READERS = 2_000
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
+    """What one round of each of the selected drills came to."""
+    chosen = {
+        item.callspec.params["drill"].number
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "results" in item.fixturenames
+    }
+    drills = [drill for drill in every.DRILLS if drill.number in chosen]
+    if front.find() is None:
+        _do_without(front.INSTALL)
+    try:
+        return campaign.run(drills, 1, READERS, secrets.token_hex(4), lambda *_: None)
+    except postgresql.NotInstalledError as error:
+        _do_without(str(error))
+        raise
+
+
+@pytest.mark.parametrize("drill", every.DRILLS, ids=lambda drill: f"{drill.number} {drill.title}")
+def test_nothing_is_lost(drill: Drill, results: dict[str, list[Result]]) -> None:
+    [result] = results[drill.number]
+    assert result.problems == [], result
+
+
+def _do_without(missing: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
