@@ -1,5 +1,8 @@
 """`python -m bench`: measures, prints, and writes bench/results/ and docs/performance.md."""
 
+import signal
+import sys
+
 import click
 from rich.console import Console
 from rich.markdown import Markdown
@@ -16,7 +19,11 @@ from bench import growth as grow
 @click.option("--distance", is_flag=True, help="Rate at round trips of 0, 30 and 100 ms.")
 def main(*, quick: bool, rounds: int | None, growth: bool, distance: bool) -> None:
     """Measure this project beside what people use today."""
+    # So that whoever ends the bench ends all that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     console = Console(stderr=True)
+    chart = None
     if growth:
         figures = grow.run(console, quick=quick)
         name, text = "growth", grow.table(figures)
@@ -26,14 +33,15 @@ def main(*, quick: bool, rounds: int | None, growth: bool, distance: bool) -> No
     else:
         figures = compare.run(console, quick=quick, rounds=rounds)
         name, text = "latest", report.comparison(figures)
+        chart = report.chart(figures)
     console.print(Markdown(text))
     # What only shows that everything works must not pass for a measurement.
     path = report.save(f"{name}-quick" if quick else name, figures)
     console.print(f"written: {path}")
     if not quick:
         report.write_section(name, text)
-        if name == "latest":
-            report.CHART.write_text(report.chart(figures))
+        if chart is not None:
+            report.CHART.write_text(chart)
 
 
 if __name__ == "__main__":
