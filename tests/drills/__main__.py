@@ -75,10 +75,16 @@ def _table(results: list[tuple[Drill, list[Result]]]) -> Table:
             str(sum(result.lost for result in outcomes)),
             str(max(result.duplicates for result in outcomes)),
             str(max(result.bound for result in outcomes)),
-            f"{_seconds(max(resumed))} of {_seconds(max(limits))}" if resumed else "",
+            _resumed(resumed, limits),
             f"{failed} failed" if failed else "passed",
         )
     return table
+
+
+def _resumed(took: list[timedelta], limits: list[timedelta]) -> str:
+    if not took:
+        return ""
+    return _seconds(max(took)) + (f" of {_seconds(max(limits))}" if limits else "")
 
 
 def _seconds(duration: timedelta) -> str:

@@ -23,7 +23,7 @@ def lose_the_broker(round_: Round) -> None:
     time.sleep(round_.chance.uniform(0, 1))
     broker.start()
     wait_until(lambda: _answers(round_), LONG, "the broker")
-    round_.resumes(lambda: _consumes(round_), timedelta(seconds=10), "the worker consumes")
+    round_.resumes(lambda: _consumes(round_), "the worker consumes", within=timedelta(seconds=10))
     round_.reckon()
 
 
@@ -37,7 +37,7 @@ def publish_without_broker(round_: Round) -> None:
     round_.require(stage.accepted() == 0, "somebody rang without a broker")
     broker.start()
     wait_until(lambda: _answers(round_), LONG, "the broker")
-    round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=10), "sending")
+    round_.resumes(lambda: stage.accepted() > 0, "sending", within=timedelta(seconds=10))
     round_.reckon()
 
 
@@ -50,7 +50,7 @@ def silence_the_broker(round_: Round) -> None:
     stage.web_relay.go_deaf()
     try:
         round_.publish()
-        round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=60), "sending")
+        round_.resumes(lambda: stage.accepted() > 0, "sending", within=timedelta(seconds=60))
         round_.reckon()
     finally:
         stage.worker_relay.hear()

@@ -21,13 +21,13 @@ def crash_the_database(round_: Round) -> None:
     assert cluster is not None
     round_.reach(0.05, 0.7)
     cluster.stop(at_once=True)
-    before = round_.stage.accepted()
     time.sleep(round_.chance.uniform(0, 2))
+    before = round_.stage.accepted_when_quiet()  # it pauses, as it cannot checkpoint
     round_.require(cluster.start(), "PostgreSQL did not recover")
     round_.resumes(
         lambda: round_.stage.accepted() > before or _is_over(round_),
-        timedelta(seconds=10),
         "sending",
+        within=timedelta(seconds=10),
     )
     round_.reckon()
 
@@ -47,7 +47,7 @@ def publish_without_database(round_: Round) -> None:
     round_.require(stage.accepted() == 0, "something was sent")
     round_.require(cluster.start(), "PostgreSQL did not start")
     round_.alert_id = stage.rehearsal.publish(article)["id"]  # as the CMS tries again
-    round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=10), "sending")
+    round_.resumes(lambda: stage.accepted() > 0, "sending", within=timedelta(seconds=10))
     round_.reckon()
 
 

@@ -16,7 +16,7 @@ from notifier.ledger import LEASE
 from notifier.models import Alert
 from notifier.rehearsal.deployment import wait_until
 
-BACK_AFTER_LEASE = LEASE + timedelta(seconds=5)
+LEASE_AND_A_LITTLE = LEASE + timedelta(seconds=5)
 SKEW = timedelta(minutes=10)
 
 
@@ -29,7 +29,7 @@ def kill_a_child(round_: Round) -> None:
     victim.kill()
     held = stage.tokens_held()
     round_.bound_for(1)
-    round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+    round_.resumes(lambda: not held & stage.tokens_held(), "its batches back")
     round_.reckon()
 
 
@@ -39,10 +39,10 @@ def kill_the_group(round_: Round) -> None:
     stage, worker = round_.stage, round_.stage.programs["worker"]
     round_.reach(0.05, 0.6)
     worker.stop(SIGKILL)
-    held = stage.tokens_held()
+    before = stage.accepted_when_quiet()
     worker.start()
     round_.bound_for(PROCESSES)
-    round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+    round_.resumes(lambda: stage.accepted() > before, "sending", within=LEASE_AND_A_LITTLE)
     round_.reckon()
 
 
@@ -59,9 +59,7 @@ def stop_past_the_lease(round_: Round) -> None:
     round_.bound_for(1)
     try:
         wait_until(lambda: time.monotonic() > stopped_at + LEASE.total_seconds(), LONG, "the lease")
-        round_.resumes(
-            lambda: not held & stage.tokens_held(), timedelta(seconds=5), "its batches taken over"
-        )
+        round_.resumes(lambda: not held & stage.tokens_held(), "its batches taken over")
     finally:
         sleeper.send_signal(SIGCONT)
     round_.reckon()
@@ -88,7 +86,7 @@ def kill_before_the_ring(round_: Round) -> None:
         publisher.join()
         stage.web_relay.hear()
     round_.alert_id = _newest_alert(round_)
-    round_.resumes(lambda: stage.accepted() > 0, timedelta(seconds=5), "sending")
+    round_.resumes(lambda: stage.accepted() > 0, "sending", within=timedelta(seconds=5))
     web.start()
     wait_until(lambda: _is_up(round_), LONG, "web")
     round_.reckon()
@@ -127,7 +125,7 @@ def mislead_a_worker(round_: Round) -> None:
         victim.kill()
         held = stage.tokens_held()
         round_.bound_for(1)
-        round_.resumes(lambda: not held & stage.tokens_held(), BACK_AFTER_LEASE, "its batches back")
+        round_.resumes(lambda: not held & stage.tokens_held(), "its batches back")
         round_.reckon()
         round_.require(_processor_time(misled.pid) > before + 0.1, "the misled worker was idle")
 

@@ -36,14 +36,18 @@ def lose_a_push_service(round_: Round) -> None:
 def throttle(round_: Round) -> None:
     stage = round_.stage
     stage.enlist(round_.readers)
-    seconds = round_.chance.randint(1, 4)
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 4), usegmt=True)
+    # A few, who are held one by one, or so many that the whole push service is held.
+    share, seconds, times = round_.chance.choice(
+        [(0.03, round_.chance.randint(1, 4), 2), (0.3, 1, 1)]
+    )
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
     stage.push.control.set_faults(
         [
-            {"status": 429, "share": 0.02, "times": 1, "retry_after": date},
-            {"status": 429, "share": 0.3, "times": 2, "retry_after": str(seconds)},
+            {"status": 429, "share": 0.01, "times": 1, "retry_after": date},
+            {"status": 429, "share": share, "times": times, "retry_after": str(seconds)},
         ]
     )
+    round_.result.notes.append(f"{share:.0%} for {seconds} s")
     round_.publish()
     round_.reckon()
     round_.require(stage.gone() == 0, "subscriptions were deactivated")
@@ -58,7 +62,7 @@ def refuse(round_: Round) -> None:
     stage.push.control.set_faults([{"status": 403}])
     wait_until(lambda: _breaker_is_open(round_), LONG, "an open breaker")
     stage.push.control.set_faults([{"status": 403, "for": round_.chance.uniform(1, 4)}])
-    round_.resumes(lambda: not _breaker_is_open(round_), FIRST_PROBES, "the breaker closes")
+    round_.resumes(lambda: not _breaker_is_open(round_), "the breaker closes", within=FIRST_PROBES)
     round_.reckon()
     refused = stage.push.control.report()["by_status"].get("403", 0)
     round_.result.notes.append(f"{refused} refused")
@@ -89,7 +93,7 @@ def harm_the_answers(round_: Round) -> None:
     round_.require(largest < MOST_MEMORY, f"a worker process took {largest // 1024**2} MB")
 
 
-@drill("15b", "GOAWAY every 1,000 requests, the stream limit cut to 1 on each connection")
+@drill("15b", "GOAWAY every 1,000 requests, the stream limit of every other connection cut to 1")
 def end_and_narrow_connections(round_: Round) -> None:
     stage = round_.stage
     limit = stage.stream_limit
@@ -101,7 +105,7 @@ def end_and_narrow_connections(round_: Round) -> None:
     round_.reckon()
     round_.result.notes.append(f"{limit.goaways - goaways} GOAWAY, {limit.cuts - cuts} limits cut")
     round_.require(limit.cuts > cuts, "no limit was cut")
-    if round_.readers >= 10_000:
+    if round_.readers >= 10_000:  # else no connection gets as far
         round_.require(limit.goaways > goaways, "no connection was ended")
     most = limit.most_open_after_cut
     round_.require(most <= 1, f"{most} streams were open at once, though only one was allowed")

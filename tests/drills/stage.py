@@ -46,6 +46,7 @@ PROCESSES = 2
 CONCURRENCY = 100
 SAMPLE = 0.05
 LONG = timedelta(seconds=60)
+QUIET = timedelta(milliseconds=500)
 
 CHECKPOINT_SENDS = SENDS_A_CHECKPOINT
 CHECKPOINT_INTERVAL = LONGEST_UNSAVED
@@ -165,9 +166,10 @@ class Stage:
     def bound(self, processes: int) -> int:
         """How many duplicates may come of it when so many worker processes are killed.
 
-        What each has sent since its last checkpoint, and what it has in flight.
+        What each has sent since its last checkpoint, and what it has in flight. One alone may
+        be as fast as all of them were together.
         """
-        between = self.rate / PROCESSES * CHECKPOINT_INTERVAL.total_seconds()
+        between = self.rate * CHECKPOINT_INTERVAL.total_seconds()
         return processes * (max(CHECKPOINT_SENDS, round(between)) + CONCURRENCY)
 
     # Alerts
@@ -184,6 +186,16 @@ class Stage:
     def accepted(self) -> int:
         """How many messages the push service has accepted in this wave."""
         return int(self.push.control.report()["accepted"])
+
+    def accepted_when_quiet(self) -> int:
+        """How many were accepted, once nothing has come in for half a second."""
+        accepted, since = self.accepted(), time.monotonic()
+        while time.monotonic() - since < QUIET.total_seconds():
+            time.sleep(0.05)
+            now = self.accepted()
+            if now != accepted:
+                accepted, since = now, time.monotonic()
+        return accepted
 
     def wait_for_end(self, alert_id: int, within: timedelta = LONG) -> dict[str, Any]:
         """The alert as the API shows it when it is over."""

@@ -20,7 +20,8 @@ LIMIT = 1
 class StreamLimit:
     """Passes the frames of HTTP/2 on, with TLS on the near side and none on the far side.
 
-    `cut_after` requests of a connection, its client is told that it may have one stream at a time.
+    After `cut_after` requests of every other connection, its client is told that it may have one
+    stream at a time.
     `most_open_after_cut` is how many it had open at once after it had agreed to that and those
     that were open then had ended; `cuts` counts how often a limit was cut, `goaways` how often the
     far side ended a connection.
@@ -33,6 +34,7 @@ class StreamLimit:
         self.cut_after = cut_after
         self.cuts = 0
         self.goaways = 0
+        self.connections = 0
         self.most_open_after_cut = 0
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate, key)
@@ -62,7 +64,8 @@ class StreamLimit:
 
     async def _serve(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         far, onward = await asyncio.open_connection("127.0.0.1", self._to)
-        connection = _Connection(self)
+        self.connections += 1
+        connection = _Connection(self, may_be_cut=self.connections % 2 == 0)
         try:
             onward.write(await near.readexactly(_PREFACE))
             tasks = [
@@ -81,8 +84,9 @@ class StreamLimit:
 
 
 class _Connection:
-    def __init__(self, relay: StreamLimit) -> None:
+    def __init__(self, relay: StreamLimit, *, may_be_cut: bool) -> None:
         self._relay = relay
+        self._may_be_cut = may_be_cut
         self._open: set[int] = set()
         self._requests = 0
         self._own_settings_unacknowledged = False
@@ -111,7 +115,7 @@ class _Connection:
                 self._close(stream)
             onward.write(head + payload)
             await onward.drain()
-            if self._requests == self._relay.cut_after and kind == _HEADERS:
+            if self._may_be_cut and self._requests == self._relay.cut_after and kind == _HEADERS:
                 self._relay.cuts += 1
                 self._own_settings_unacknowledged = True
                 setting = struct.pack(">HI", _MAX_CONCURRENT_STREAMS, LIMIT)
