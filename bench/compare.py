@@ -220,7 +220,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load_at_the_end": [round(load, 1) for load in os.getloadavg()],
+        "load": [round(load, 1) for load in os.getloadavg()],
     }
 
 

@@ -112,7 +112,10 @@ def chart(figures: dict[str, Any]) -> str:
 def where(figures: dict[str, Any]) -> str:
     """When and on what it was measured, the beginning of a sentence."""
     host = figures["machine"]
-    return f"Measured {figures['measured_at'][:10]} on {host['cores']} cores of {host['processor']}"
+    return (
+        f"Measured {figures['measured_at'][:10]} on {host['cores']} cores of {host['processor']} "
+        f"under a load of {host['load'][0]}"
+    )
 
 
 def _circumstances(figures: dict[str, Any]) -> list[str]:
@@ -120,7 +123,6 @@ def _circumstances(figures: dict[str, Any]) -> list[str]:
     return [
         (
             f"{where(figures)}, {machine['system']}, Python {machine['python']}; "
-            f"load at the end {machine['load_at_the_end'][0]}. "
             f"{figures['rounds']} rounds; {figures['subscribers']:,} subscribers for the service."
         )
     ]
