@@ -46,6 +46,7 @@ PROCESSES = 2
 CONCURRENCY = 100
 SAMPLE = 0.05
 LONG = timedelta(seconds=60)
+ENDS_WITHIN = timedelta(seconds=180)  # a push service that throttles a third is slow
 QUIET = timedelta(milliseconds=500)
 
 CHECKPOINT_SENDS = SENDS_A_CHECKPOINT
@@ -197,7 +198,7 @@ class Stage:
                 accepted, since = now, time.monotonic()
         return accepted
 
-    def wait_for_end(self, alert_id: int, within: timedelta = LONG) -> dict[str, Any]:
+    def wait_for_end(self, alert_id: int, within: timedelta = ENDS_WITHIN) -> dict[str, Any]:
         """The alert as the API shows it when it is over."""
         last: dict[str, Any] = {}
 
