@@ -11,7 +11,6 @@ from drills.drill import Drill, Result
 pytestmark = [
     pytest.mark.drill,
     pytest.mark.postgresql,
-    pytest.mark.xdist_group("processes"),  # in one process, so that the rounds are run once
     pytest.mark.timeout(400),  # the first test waits for the rounds of all
 ]
 
