@@ -20,7 +20,7 @@ run:
 test:
 	@scripts/system-packages
 	@scripts/bootstrap test
-	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 drills:
 	@scripts/system-packages

@@ -25,17 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.allow_unix_socket = True
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist must see the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """When tests run side by side, let those that start many processes follow one another.
-
-    They would only take each other's time on a small machine.
-    """
-    for item in items:
-        if any(item.get_closest_marker(name) for name in ("browser", "service", "drill")):
-            item.add_marker(pytest.mark.xdist_group("processes"))
-
-
 @pytest.fixture(autouse=True)
 def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the developer's environment and `.env` out of the tests."""

@@ -16,7 +16,10 @@ from notifier.rehearsal.deployment import Deployment, rehearsal_settings
 from notifier.rehearsal.push_service import PushService
 from notifier.tokens import Scope, create
 
-pytestmark = [pytest.mark.browser, pytest.mark.service]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.service,
+]
 
 PROJECT = Path(__file__).parents[2]
 PROMPT = "notifier-prompt >>> "
