@@ -5,7 +5,7 @@
 
 help:
 	@echo "make run     set up and start everything; Ctrl-C ends it"
-	@echo "make test    set up and run every test (ARGS='-k words' picks some)"
+	@echo "make test    set up and run every test but the drills (ARGS='-k words' picks some)"
 	@echo "make bench   measure this beside what people use today (ARGS=--quick, --growth, --distance)"
 	@echo "make drills  break everything on purpose and count (ROUNDS=20 DRILLS=1,4 ARGS='--seed …')"
 	@echo "make lint    ruff, mypy and the import contracts"
@@ -20,7 +20,7 @@ run:
 test:
 	@scripts/system-packages
 	@scripts/bootstrap test
-	.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "not drill" $(ARGS)
 
 drills:
 	@scripts/system-packages
