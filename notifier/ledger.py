@@ -161,7 +161,14 @@ class Ledger:
             )
             session.add(batch)
             session.flush()
-            session.add(BatchMembers(batch_id=batch.id, subscription_ids=members))
+            session.add(
+                BatchMembers(
+                    batch_id=batch.id,
+                    highest_id=members[0],
+                    lowest_id=members[-1],
+                    subscription_ids=members,
+                )
+            )
         if ids:
             alert.plan_below = ids[-1]
         if len(ids) < most:

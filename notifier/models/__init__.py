@@ -1,12 +1,19 @@
 """The tables, one module for each aggregate."""
 
 from notifier.models.access import ApiToken, Editor, SignInLink
-from notifier.models.alert import Alert, AlertKind, AlertState
+from notifier.models.alert import Alert, AlertKind, AlertState, Reaction, ReactionCount
 from notifier.models.article import Article, ArticleStatus, Story, topic_of
 from notifier.models.base import Base
 from notifier.models.batch import COUNTS, Batch, BatchMembers
 from notifier.models.push_service import DoubtfulGone, OpenBreaker, ServiceAnswers
-from notifier.models.subscription import Section, Subscription, VapidPublicKey
+from notifier.models.subscription import (
+    Level,
+    MutedStory,
+    OwnMessage,
+    Section,
+    Subscription,
+    VapidPublicKey,
+)
 
 __all__ = [
     "COUNTS",
@@ -21,7 +28,12 @@ __all__ = [
     "BatchMembers",
     "DoubtfulGone",
     "Editor",
+    "Level",
+    "MutedStory",
     "OpenBreaker",
+    "OwnMessage",
+    "Reaction",
+    "ReactionCount",
     "Section",
     "ServiceAnswers",
     "SignInLink",

@@ -3,11 +3,21 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from notifier.models.base import Base, UtcDateTime, word_of
-from notifier.models.subscription import RowId
+from notifier.models.subscription import Level, RowId
 
 
 class AlertKind(StrEnum):
@@ -42,7 +52,8 @@ class Alert(Base):
     `closing_as` is the final state that an early end leads to, and what the rest of the audience
     settles as. `plan_below` is where planning goes on: the ids below it have not been looked at.
     `flagged_article_id` is the article whose flag raised this alert; its unique index is what
-    keeps repeated and concurrent publishing at one alert.
+    keeps repeated and concurrent publishing at one alert. `count_rate` is the share of browsers
+    that are asked to report what became of the notification; None: nothing is counted.
     """
 
     __tablename__ = "alerts"
@@ -64,9 +75,31 @@ class Alert(Base):
     url: Mapped[str] = mapped_column(String(2048))
     image: Mapped[str | None] = mapped_column(String(2048))
     sections: Mapped[int] = mapped_column(BigInteger, default=0)  # 0: everybody
+    level: Mapped[int] = mapped_column(SmallInteger, default=Level.BREAKING)
+    count_rate: Mapped[float | None] = mapped_column(Float)
     released_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     released_by: Mapped[str] = mapped_column(String(200))
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     plan_below: Mapped[int] = mapped_column(RowId)
     planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Reaction(StrEnum):
+    """What a browser reports about an alert's notification."""
+
+    SHOWN = "shown"
+    CLICKED = "clicked"
+
+
+class ReactionCount(Base):
+    """How many browsers of a family have reported a reaction to an alert; nobody is told apart."""
+
+    __tablename__ = "reaction_counts"
+
+    alert_id: Mapped[int] = mapped_column(
+        ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    reaction: Mapped[Reaction] = mapped_column(word_of(Reaction), primary_key=True)
+    browser: Mapped[str] = mapped_column(String(16), primary_key=True)
+    reports: Mapped[int] = mapped_column(Integer)

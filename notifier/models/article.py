@@ -47,6 +47,7 @@ class Article(Base):
     sections: Mapped[list[str]] = mapped_column(JSON)  # slugs, known to us or not
     status: Mapped[ArticleStatus] = mapped_column(word_of(ArticleStatus))
     breaking: Mapped[bool] = mapped_column(Boolean)
+    major: Mapped[bool] = mapped_column(Boolean, default=False)  # also for Level.BIGGEST
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revision: Mapped[int] = mapped_column(Integer)
     story_id: Mapped[int | None] = mapped_column(ForeignKey("stories.id"))

@@ -18,7 +18,9 @@ _QUOTED = [f'"{name}"' for name in COUNTS]  # "left" is a word of SQL
 class Batch(Base):
     """Up to 1,000 subscriptions of one alert: what is claimed, checkpointed and resumed.
 
-    Bit i of `settled_bits` and `accepted_bits` is the i-th id of the batch. `holds` says for each
+    Bit i of `settled_bits` and `accepted_bits` is the i-th id of the batch. `uncertain_bits` are
+    those whose message was written but not answered, and `interrupted` says that a worker has
+    died with the batch, so that everybody unsettled may have got it. `holds` says for each
     push service the time (seconds since the epoch) before which it must not be asked again.
     `seconds_to_accept` is a histogram, see `notifier.latency`.
     """
@@ -51,6 +53,8 @@ class Batch(Base):
 
     settled_bits: Mapped[int] = mapped_column(Bitset, default=0)
     accepted_bits: Mapped[int] = mapped_column(Bitset, default=0)
+    uncertain_bits: Mapped[int] = mapped_column(Bitset, default=0)
+    interrupted: Mapped[bool] = mapped_column(Boolean, default=False)
     seconds_to_accept: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
 
     claim_token: Mapped[str | None] = mapped_column(String(32))
@@ -71,4 +75,6 @@ class BatchMembers(Base):
     batch_id: Mapped[int] = mapped_column(
         ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
+    highest_id: Mapped[int] = mapped_column(RowId)
+    lowest_id: Mapped[int] = mapped_column(RowId)
     subscription_ids: Mapped[list[int]] = mapped_column(DescendingIds)
