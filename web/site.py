@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, abort, current_app, render_template, request
 
 from notifier.sections import slug_of
 from web.services import services
@@ -29,6 +29,19 @@ def reader_script() -> Response:
     return _for_other_sites("reader.js")
 
 
+@blueprint.get("/reader.d.ts")
+def reader_types() -> Response:
+    return _for_other_sites("reader.d.ts")
+
+
+@blueprint.get("/reader/<path:module>")
+def reader_module(module: str) -> Response:
+    """What /reader.js loads when it needs it: the prompt, the panel, a language."""
+    if not module.endswith(".js"):
+        abort(404)
+    return _for_other_sites(f"reader/{module}")
+
+
 @blueprint.get("/notifier-worker.js")
 def notifier_worker() -> Response:
     return _for_other_sites("notifier-worker.js")
@@ -42,6 +55,8 @@ def publishers_worker() -> Response:
 
 def _for_other_sites(script: str) -> Response:
     response = current_app.send_static_file(script)
+    # Modules are loaded with CORS; they are the same for everybody, and so open to everybody.
+    response.headers["Access-Control-Allow-Origin"] = "*"
     # Pages that isolate themselves (COEP) load only what says that it may be loaded.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response

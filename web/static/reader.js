@@ -1,5 +1,6 @@
 /*
- * The reader's side on a publisher's page: asks gently, subscribes, and stays subscribed.
+ * The reader's side on a publisher's page: decides when to ask, subscribes, and stays subscribed.
+ * What is shown is loaded from /reader/ when it is needed.
  *
  *   <script src="https://alerts.example/reader.js" defer></script>
  *
@@ -8,168 +9,246 @@
 (() => {
   "use strict";
 
-  const WORKER = "/notifier/sw.js";
   const SCOPE = "/notifier/"; // controls no page: a worker of the site's own is left alone
-  const SERVICE = new URL(document.currentScript.src).origin;
-
+  const LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"];
   const DAY = 24 * 60 * 60 * 1000;
-  const PAUSE_AFTER_NO = 7 * DAY;
   const SYNC_EVERY = DAY;
-  const CONFIRMATION_STAYS = 8000;
+  const PAUSES_AFTER_NO = [7 * DAY, 30 * DAY]; // after the last no we ask no more
 
-  const TEXTS = {
-    title: (publication) => `Get Notifications from ${publication}`,
-    offer: "Breaking news the moment it happens. You can stop at any time.",
-    accept: "Yes please",
-    decline: "No thanks",
-    close: "Close",
-    asking: "One moment: your browser asks you now.",
-    subscribing: "One moment…",
-    done: ["You are all set", (publication) => `You will get breaking news from ${publication}.`],
-    denied: [
-      "Notifications are blocked",
-      "Your browser blocks notifications from this site. You can allow them again in the " +
-        "site settings, beside the address.",
-    ],
-    dismissed: ["Maybe another time", "Nothing was switched on. We will not ask again for a while."],
-    failed: [
-      "That did not work yet",
-      "Your browser could not be connected. We will try again by ourselves on your next visit.",
-    ],
-  };
+  // In a frame push does not exist; present twice on a page, it still runs once.
+  if (window.self !== window.top || window.notifier) return;
 
-  // ---- Start ------------------------------------------------------------------------------
+  // ---- What the publisher says --------------------------------------------------------------
+
+  // A tag manager or an optimiser may run this from elsewhere than its own element.
+  const script = [document.currentScript, ...document.scripts].find((script) =>
+    /\/reader\.js(\?|$)/.test(script?.src),
+  );
+  const options = { ...script?.dataset, ...window.notifierSettings };
+  const service = options.service || script?.src;
+  if (!service) {
+    return warn('say where the service is: window.notifierSettings = { service: "https://…" }');
+  }
+  const SERVICE = new URL(service, location.href).origin;
+
+  function warn(...words) {
+    console.warn("notifier:", ...words);
+  }
+
+  // ---- Start ----------------------------------------------------------------------------------
+
+  let started = false;
+  let view = 0;
+  let address;
 
   async function start() {
-    if (!pushExists()) return;
-    if (Notification.permission === "denied") return;
-    const optIn = await recall("optIn");
-    if (Notification.permission === "granted") {
-      if (optIn || (await currentSubscription())) await staySubscribed();
-      return;
+    if (started) return;
+    started = true;
+    countClickOnLanding();
+    if (pushExists()) await chooseLanguage();
+    const state = await status();
+    emit("ready", { status: state });
+    if (document.querySelector("notifier-preferences")) {
+      (await load("panel")).definePanel(reader);
     }
-    const declined = await recall("declined");
-    if (declined && Date.now() < declined.at + PAUSE_AFTER_NO) return;
-    if (await currentSubscription()) return;
-    const config = await fetchConfig();
-    new Prompt(config).show();
+    if (state === "subscribed") await staySubscribed();
+    else if (options.adopt === "true" && (await isGranted()) && !(await recall("optedOut"))) {
+      await staySubscribed();
+    } else await followViews();
   }
+
+  /** Looks at every page view, also those of pages that change without being loaded. */
+  function followViews() {
+    const push = history.pushState;
+    history.pushState = function (...change) {
+      push.apply(this, change);
+      onView().catch(explain);
+    };
+    addEventListener("popstate", () => onView().catch(explain));
+    return onView();
+  }
+
+  async function onView() {
+    const here = location.pathname + location.search;
+    if (here === address) return;
+    address = here;
+    const current = ++view;
+    if (!(await mayAsk())) return;
+    if (options.views > 1) {
+      const views = ((await recall("views")) || 0) + 1;
+      await remember("views", views);
+      if (views < options.views) return;
+    }
+    await Promise.all([
+      document.readyState === "complete" || heard(window, "load"),
+      new Promise((resolve) => setTimeout(resolve, options.delay * 1000 || 0)),
+      scrolled(options.scroll || 0),
+    ]);
+    if (current === view && (await mayAsk())) await ask();
+  }
+
+  async function mayAsk() {
+    if (options.prompt === "button") return false;
+    if (!["unsubscribed", "needs-home-screen"].includes(await status())) return false;
+    if (await recall("optedOut")) return false;
+    const { times = 0, at = 0 } = (await recall("declined")) || {};
+    return times === 0 || Date.now() > at + (PAUSES_AFTER_NO[times - 1] || Infinity);
+  }
+
+  const heard = (target, name) =>
+    new Promise((resolve) => target.addEventListener(name, resolve, { once: true }));
+
+  /** Resolves when the reader has seen this much of the page's length, in per cent. */
+  const scrolled = (percent) =>
+    new Promise((resolve) => {
+      const look = () => {
+        const length = document.documentElement.scrollHeight - innerHeight;
+        if (scrollY < (length * percent) / 100) return;
+        removeEventListener("scroll", look);
+        resolve();
+      };
+      addEventListener("scroll", look, { passive: true });
+      look();
+    });
+
+  /** Safari shows our alerts without running a script, so the page counts that one was clicked. */
+  function countClickOnLanding() {
+    const alert = /^#notifier-alert=(\d+)$/.exec(location.hash)?.[1];
+    if (!alert) return;
+    fetch(`${SERVICE}/api/v1/alerts/${alert}/clicked`, {
+      method: "POST",
+      mode: "no-cors",
+      credentials: "omit",
+      keepalive: true,
+    }).catch(() => {});
+    history.replaceState(history.state, "", location.pathname + location.search);
+  }
+
+  // ---- What is shown ----------------------------------------------------------------------------
+
+  const load = (name) => import(`${SERVICE}/reader/${name}.js`);
+
+  /** Shows what there is to do for this reader: mostly the soft prompt. */
+  async function ask(how) {
+    const state = await status();
+    if (state === "unsupported") warn("this browser has no push");
+    else if (state === "subscribed") await preferences();
+    else if (state === "needs-home-screen") (await load("guide")).showGuide(reader);
+    else await (await load("prompt")).showPrompt(reader, how);
+  }
+
+  let language = "en";
+
+  /** The reader's own choice, else the page's language, else the browser's. */
+  async function chooseLanguage() {
+    const wanted = [await recall("language"), document.documentElement.lang, ...navigator.languages];
+    const codes = wanted.map((tag) => tag?.slice(0, 2).toLowerCase());
+    language = codes.find((code) => LANGUAGES.includes(code)) || "en";
+  }
+
+  /** The texts of the prompt; of another part from languages/PART/, the publisher's own first. */
+  async function texts(part) {
+    await chooseLanguage();
+    const [module, { publication }] = await Promise.all([
+      load(`languages/${part ? `${part}/` : ""}${language}`),
+      config(),
+    ]);
+    const all = { ...module.default, ...options.texts, ...options.texts?.[language] };
+    for (const [key, text] of Object.entries(all)) {
+      if (typeof text === "string") all[key] = text.replaceAll("{publication}", publication);
+    }
+    return all;
+  }
+
+  function emit(name, detail) {
+    document.dispatchEvent(new CustomEvent(`notifier:${name}`, { detail }));
+  }
+
+  /** Says in the console what is missing. */
+  async function explain(error) {
+    try {
+      await (await load("explain")).explain(reader, error);
+    } catch {
+      warn(`${SERVICE} cannot be reached, or the Content-Security-Policy forbids it`, error);
+    }
+  }
+
+  // ---- Where a reader stands ----------------------------------------------------------------
+
+  async function status() {
+    if (!pushExists()) return needsHomeScreen() ? "needs-home-screen" : "unsupported";
+    if (Notification.permission === "denied") return "denied";
+    const ours =
+      isGranted() &&
+      !(await recall("optedOut")) &&
+      ((await recall("optIn")) || (await currentSubscription()));
+    return ours ? "subscribed" : "unsubscribed";
+  }
+
+  const isGranted = () => pushExists() && Notification.permission === "granted";
 
   function pushExists() {
     return (
-      window.isSecureContext &&
-      window.self === window.top &&
+      isSecureContext &&
+      "indexedDB" in window &&
       "serviceWorker" in navigator &&
       "PushManager" in window &&
-      "Notification" in window &&
-      "indexedDB" in window
+      "Notification" in window
     );
+  }
+
+  /** iOS from 16.4, in a browser whose pages can be put on the home screen. */
+  function needsHomeScreen() {
+    const { standalone, userAgent } = navigator;
+    const browser = /Safari\//.test(userAgent) && !/GSA\//.test(userAgent);
+    return standalone === false && browser && "adoptedStyleSheets" in document;
   }
 
   // ---- Subscribing ------------------------------------------------------------------------
 
-  /** Subscribes this browser and has the service record it; what fails is tried again later. */
-  async function optIn(config) {
-    await remember("optIn", {
-      service: SERVICE,
-      publication: config.publication,
-      wantedAt: Date.now(),
-    });
-    await oneAtATime(async () => {
-      const subscription = await subscribe(config.vapid_public_key);
-      await record(config, subscription, { sections: [] });
-    });
-  }
+  const subscribing = () => load("subscribing");
+  const optIn = async (choices) => (await subscribing()).optIn(reader, choices);
+  const optOut = async () => (await subscribing()).optOut(reader);
 
   /** Renews quietly what the browser or the service may have lost, at most once a day. */
   async function staySubscribed() {
-    await oneAtATime(async () => {
-      const optIn = (await recall("optIn")) || {};
-      const existing = await currentSubscription();
-      const settled = existing && optIn.recordedAt && optIn.endpoint === existing.endpoint;
-      if (settled && Date.now() < optIn.recordedAt + SYNC_EVERY) return;
-      const config = await fetchConfig();
-      const subscription = await subscribe(config.vapid_public_key);
-      const moved = optIn.managementToken && optIn.endpoint !== subscription.endpoint;
-      if (moved && (await renew(config, subscription, optIn))) return;
-      await record(config, subscription);
-    });
-  }
-
-  /** The browser's subscription with the service's key, made or replaced where need be. */
-  async function subscribe(key) {
-    const registration = await navigator.serviceWorker.register(WORKER, { scope: SCOPE });
-    await activeWorker(registration);
-    const existing = await registration.pushManager.getSubscription();
-    if (existing && keyOf(existing) === key) return existing;
-    if (existing) await existing.unsubscribe();
-    return registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
-  }
-
-  /** Resolves when the registration can receive pushes; it controls no page, so never `ready`. */
-  function activeWorker(registration) {
-    const worker = registration.installing || registration.waiting || registration.active;
-    return new Promise((resolve, reject) => {
-      const look = () => {
-        if (registration.active) resolve(registration.active);
-        else if (worker.state === "redundant") reject(new Error("The worker was not installed"));
-      };
-      worker.addEventListener("statechange", look);
-      look();
-    });
+    const { endpoint, recordedAt } = (await recall("optIn")) || {};
+    const existing = await currentSubscription();
+    if (existing && existing.endpoint === endpoint && Date.now() < recordedAt + SYNC_EVERY) return;
+    await (await subscribing()).renew(reader);
   }
 
   async function currentSubscription() {
     const registration = await navigator.serviceWorker.getRegistration(SCOPE);
-    const ours = registration && registration.scope === new URL(SCOPE, location.origin).href;
+    const ours = registration?.scope === new URL(SCOPE, location.origin).href;
     return ours ? registration.pushManager.getSubscription() : null;
+  }
+
+  /** What shows the service that a subscription is this browser's. */
+  async function proof() {
+    const management_token = (await recall("optIn"))?.managementToken;
+    if (management_token) return { management_token };
+    const { endpoint, keys } = (await currentSubscription())?.toJSON() || {};
+    return endpoint ? { endpoint, ...keys } : null;
+  }
+
+  async function decline() {
+    const { times = 0 } = (await recall("declined")) || {};
+    await remember("declined", { times: times + 1, at: Date.now() });
+    emit("declined");
   }
 
   // ---- The service ------------------------------------------------------------------------
 
-  async function fetchConfig() {
-    return callService("GET", "config");
+  let configured;
+
+  function config() {
+    configured ||= call("GET", "config");
+    configured.catch(() => (configured = undefined));
+    return configured;
   }
 
-  /** Tells the service about the subscription; choices that are left out stay as they are. */
-  async function record(config, subscription, choices = {}) {
-    const answer = await callService("POST", "subscriptions", {
-      subscription: subscription.toJSON(),
-      language: pageLanguage(),
-      vapid_public_key: config.vapid_public_key,
-      ...choices,
-    });
-    await rememberRecorded(config, subscription, answer.management_token);
-  }
-
-  /** Moves the recorded opt-in to a new endpoint; false when the service does not know it. */
-  async function renew(config, subscription, optIn) {
-    try {
-      await callService("POST", "subscriptions/renew", {
-        old: { management_token: optIn.managementToken },
-        subscription: subscription.toJSON(),
-        vapid_public_key: config.vapid_public_key,
-      });
-    } catch (error) {
-      if (error.status === 404 || error.status === 409) return false;
-      throw error;
-    }
-    await rememberRecorded(config, subscription, optIn.managementToken);
-    return true;
-  }
-
-  function rememberRecorded(config, subscription, managementToken) {
-    return remember("optIn", {
-      service: SERVICE,
-      publication: config.publication,
-      endpoint: subscription.endpoint,
-      vapidPublicKey: config.vapid_public_key,
-      managementToken,
-      recordedAt: Date.now(),
-    });
-  }
-
-  async function callService(method, path, body) {
+  async function call(method, path, body) {
     const response = await fetch(`${SERVICE}/api/v1/${path}`, {
       method,
       credentials: "omit",
@@ -177,28 +256,10 @@
       body: body && JSON.stringify(body),
     });
     if (!response.ok) {
-      throw Object.assign(new Error(`The service answered ${response.status}`), {
-        status: response.status,
-      });
+      const error = new Error(`the service answered ${response.status} to ${method} ${path}`);
+      throw Object.assign(error, { status: response.status });
     }
-    return response.json();
-  }
-
-  function keyOf(subscription) {
-    const bytes = new Uint8Array(subscription.options.applicationServerKey || []);
-    return btoa(String.fromCharCode(...bytes))
-      .replace(/\+/g, "-")
-      .replace(/\//g, "_")
-      .replace(/=/g, "");
-  }
-
-  function pageLanguage() {
-    return (document.documentElement.lang || navigator.language || "en").slice(0, 35);
-  }
-
-  /** Two tabs must not record the same browser at the same time: each answer has a new token. */
-  function oneAtATime(work) {
-    return navigator.locks ? navigator.locks.request("notifier", work) : work();
+    return response.status === 200 || response.status === 201 ? response.json() : null;
   }
 
   // ---- Memory: the same small database as notifier-worker.js uses --------------------------
@@ -231,159 +292,67 @@
 
   const recall = (name) => inState("readonly", (state) => state.get(name));
   const remember = (name, value) => inState("readwrite", (state) => state.put(value, name));
+  const forget = (name) => inState("readwrite", (state) => state.delete(name));
 
-  // ---- The soft prompt --------------------------------------------------------------------
+  // ---- What the modules and the page work with -----------------------------------------------
 
-  class Prompt {
-    constructor(config) {
-      this.config = config;
-      this.host = document.createElement("notifier-prompt");
-      this.host.dir = "auto";
-      const root = this.host.attachShadow({ mode: "open" });
-      const style = new CSSStyleSheet();
-      style.replaceSync(STYLE);
-      root.adoptedStyleSheets = [style];
+  const reader = {
+    service: SERVICE,
+    options,
+    publication: async () => (await config()).publication,
+    config,
+    texts,
+    language: () => language,
+    recall,
+    remember,
+    forget,
+    call,
+    proof,
+    currentSubscription,
+    optIn,
+    optOut,
+    decline,
+    status,
+    emit,
+    explain,
+    preferences,
+  };
 
-      this.title = element("h2", { id: "title" });
-      this.text = element("p", { id: "text" });
-      this.buttons = element("div", { className: "buttons" });
-      this.panel = element("section", { className: "panel", tabIndex: -1 });
-      this.panel.setAttribute("role", "dialog");
-      this.panel.setAttribute("aria-labelledby", "title");
-      this.panel.setAttribute("aria-describedby", "text");
-      // Read out when it appears and when it answers, without taking the focus from the page.
-      const words = element("div", { className: "words" });
-      words.setAttribute("aria-live", "polite");
-      words.append(this.title, this.text);
-      this.panel.append(words, this.buttons);
-      root.append(this.panel);
-      this.onKey = (event) => {
-        const elsewhere = event.target.closest("input, textarea, select, [contenteditable]");
-        if (event.key === "Escape" && !event.defaultPrevented && !elsewhere) this.escape();
-      };
-    }
-
-    show() {
-      // First in the document, so that the keyboard reaches it first; fixed, so nothing moves.
-      document.body.prepend(this.host);
-      document.addEventListener("keydown", this.onKey);
-      this.escape = () => this.decline();
-      this.say(
-        [TEXTS.title(this.config.publication), TEXTS.offer],
-        [
-          ["decline", TEXTS.decline, () => this.decline()],
-          ["accept", TEXTS.accept, () => this.accept()],
-        ],
-      );
-    }
-
-    say([title, text], buttons = []) {
-      this.title.textContent = title;
-      this.text.textContent = typeof text === "function" ? text(this.config.publication) : text;
-      this.buttons.replaceChildren(
-        ...buttons.map(([action, label, onClick]) => {
-          const button = element("button", { type: "button", textContent: label });
-          button.dataset.action = action;
-          button.addEventListener("click", onClick);
-          return button;
-        }),
-      );
-    }
-
-    /** Must run inside the click: browsers let a page ask only then. */
-    async accept() {
-      const answer = Notification.requestPermission();
-      const title = TEXTS.title(this.config.publication);
-      this.escape = () => {};
-      this.say([title, TEXTS.asking]);
-      this.panel.focus();
-      try {
-        const permission = await answer;
-        if (permission === "denied") return this.conclude(TEXTS.denied);
-        if (permission !== "granted") {
-          await rememberNo();
-          return this.conclude(TEXTS.dismissed);
-        }
-        this.say([title, TEXTS.subscribing]);
-        await optIn(this.config);
-        this.conclude(TEXTS.done);
-        setTimeout(() => this.close(), CONFIRMATION_STAYS);
-      } catch (error) {
-        console.warn("notifier: opting in failed", error);
-        this.conclude(TEXTS.failed);
-      }
-    }
-
-    async decline() {
-      this.close();
-      await rememberNo();
-    }
-
-    conclude(words) {
-      this.escape = () => this.close();
-      this.say(words, [["close", TEXTS.close, () => this.close()]]);
-      if (this.host.shadowRoot.activeElement) this.buttons.firstElementChild.focus();
-    }
-
-    close() {
-      document.removeEventListener("keydown", this.onKey);
-      this.host.remove();
-    }
+  async function preferences() {
+    await (await load("panel")).openPanel(reader);
   }
 
-  const rememberNo = () => remember("declined", { at: Date.now() });
+  /** Does the work once the page lets us, tells the console what fails, and how it stands then. */
+  const action = (work) => async () => {
+    if (!started) return warn(`waits for the event ${options.waitFor} or notifier.start()`);
+    try {
+      await work();
+    } catch (error) {
+      await explain(error);
+    }
+    return status();
+  };
 
-  function element(name, properties) {
-    return Object.assign(document.createElement(name), properties);
-  }
+  window.notifier = {
+    prompt: action(() => ask({ called: true })),
+    // The browser lets a page ask only inside the click: nothing may be awaited before.
+    subscribe: action(() => ask({ question: pushExists() && Notification.requestPermission() })),
+    unsubscribe: action(optOut),
+    preferences: action(preferences),
+    start: () => start().catch(explain),
+    status,
+  };
 
-  const STYLE = `
-    :host {
-      --paper: #fff; --ink: #1a1a1a; --faint: #595959; --line: #d9d9d9;
-      --accent: #b3141f; --on-accent: #fff;
-      all: initial; position: fixed; z-index: 2147483000; inset: auto 0 0 0;
-      font: 16px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
-    }
-    @media (prefers-color-scheme: dark) {
-      :host { --paper: #202124; --ink: #f1f1f1; --faint: #b9bcc1; --line: #4a4d52;
-        --accent: #ff8a84; --on-accent: #2b0507; }
-    }
-    * { box-sizing: border-box; }
-    .panel {
-      background: var(--paper); color: var(--ink); border-top: 4px solid var(--accent);
-      border-radius: 16px 16px 0 0; box-shadow: 0 -6px 32px rgb(0 0 0 / .28);
-      padding: 20px 20px calc(20px + env(safe-area-inset-bottom));
-      max-height: 90vh; overflow: auto; animation: rise .35s ease-out;
-    }
-    .panel:focus { outline: none; }
-    h2 { margin: 0 0 6px; font-size: 1.15rem; line-height: 1.3; font-weight: 700; text-wrap: balance; }
-    p { margin: 0; color: var(--faint); font-size: .95rem; }
-    .buttons { display: flex; gap: 10px; margin-top: 16px; }
-    .buttons:empty { display: none; }
-    button {
-      flex: 1; min-height: 48px; padding: 0 18px; border-radius: 999px; cursor: pointer;
-      border: 1px solid var(--line); background: none; color: var(--ink);
-      font: inherit; font-weight: 600;
-    }
-    button[data-action="accept"] {
-      background: var(--accent); border-color: var(--accent); color: var(--on-accent);
-    }
-    button:hover { filter: brightness(.94); text-decoration: underline; }
-    button:focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
-    @media (min-width: 640px) {
-      :host { inset: auto 24px 24px auto; width: 400px; max-width: calc(100vw - 48px); }
-      .panel { border-radius: 14px; padding: 20px 22px 22px; }
-      .buttons { justify-content: flex-end; }
-      button { flex: none; min-height: 44px; }
-    }
-    @keyframes rise { from { transform: translateY(24px); opacity: 0; } }
-    @media (prefers-reduced-motion: reduce) { .panel { animation: none; } }
-    @media (forced-colors: active) { .panel { border: 2px solid; } }
-  `;
+  document.addEventListener("click", (event) => {
+    const name = event.target.closest?.("[data-notifier]")?.dataset.notifier;
+    if (!["prompt", "subscribe", "preferences"].includes(name)) return;
+    event.preventDefault();
+    window.notifier[name]();
+  });
 
-  // Present twice on a page, by a tag manager and by hand, it still runs once.
-  const started = Symbol.for("notifier.started");
-  if (window[started]) return;
-  window[started] = true;
-  start().catch((error) => console.warn("notifier:", error));
+  if (options.waitFor) {
+    for (const target of [document, window]) {
+      target.addEventListener(options.waitFor, window.notifier.start, { once: true });
+    }
+  } else window.notifier.start();
 })();
