@@ -1,10 +1,6 @@
 /*
- * The reader's side on a publisher's page: decides when to ask, subscribes, and stays subscribed.
- * What is shown is loaded from /reader/ when it is needed.
- *
- *   <script src="https://alerts.example/reader.js" defer></script>
- *
- * The publisher's own site serves /notifier/sw.js, which imports our notifier-worker.js.
+ * The reader's side on a publisher's page: decides when to ask, and stays subscribed. What it
+ * shows, and subscribing, it loads from /reader/ when they are needed; docs/embedding.md.
  */
 (() => {
   "use strict";
@@ -12,123 +8,90 @@
   const SCOPE = "/notifier/"; // controls no page: a worker of the site's own is left alone
   const LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"];
   const DAY = 24 * 60 * 60 * 1000;
-  const SYNC_EVERY = DAY;
-  const PAUSES_AFTER_NO = [7 * DAY, 30 * DAY]; // after the last no we ask no more
+  const PAUSES_AFTER_NO = [7 * DAY, 30 * DAY]; // after the third no it asks no more
 
-  // In a frame push does not exist; present twice on a page, it still runs once.
-  if (window.self !== window.top || window.notifier) return;
-
-  // ---- What the publisher says --------------------------------------------------------------
+  const RUNS = Symbol.for("notifier"); // on a page twice, it runs once
+  if (window.self !== window.top || window[RUNS]) return;
 
   // A tag manager or an optimiser may run this from elsewhere than its own element.
   const script = [document.currentScript, ...document.scripts].find((script) =>
     /\/reader\.js(\?|$)/.test(script?.src),
   );
   const options = { ...script?.dataset, ...window.notifierSettings };
-  const service = options.service || script?.src;
-  if (!service) {
-    return warn('say where the service is: window.notifierSettings = { service: "https://…" }');
-  }
-  const SERVICE = new URL(service, location.href).origin;
+  const address = options.service || script?.src;
+  const warn = (...words) => console.warn("notifier:", ...words);
+  if (!address) return warn('set window.notifierSettings = { service: "https://…" } before it');
+  const service = new URL(address, location.href).origin;
+  window[RUNS] = true;
 
-  function warn(...words) {
-    console.warn("notifier:", ...words);
-  }
+  const load = (name) => import(`${service}/reader/${name}.js`);
+  const emit = (name, detail) =>
+    document.dispatchEvent(new CustomEvent(`notifier:${name}`, { detail }));
 
-  // ---- Start ----------------------------------------------------------------------------------
+  // ---- When to ask
 
-  let started = false;
-  let view = 0;
-  let address;
+  let started, view, language;
 
   async function start() {
     if (started) return;
     started = true;
     countClickOnLanding();
-    if (pushExists()) await chooseLanguage();
     const state = await status();
     emit("ready", { status: state });
     if (document.querySelector("notifier-preferences")) {
       (await load("panel")).definePanel(reader);
     }
-    if (state === "subscribed") await staySubscribed();
-    else if (options.adopt === "true" && (await isGranted()) && !(await recall("optedOut"))) {
-      await staySubscribed();
-    } else await followViews();
-  }
+    const adopts = options.adopt === "true" && isGranted() && !(await recall("optedOut"));
+    if (state === "subscribed" || adopts) return staySubscribed();
 
-  /** Looks at every page view, also those of pages that change without being loaded. */
-  function followViews() {
+    // Single-page apps change the page without loading one.
     const push = history.pushState;
     history.pushState = function (...change) {
       push.apply(this, change);
       onView().catch(explain);
     };
     addEventListener("popstate", () => onView().catch(explain));
-    return onView();
+    await onView();
   }
 
   async function onView() {
     const here = location.pathname + location.search;
-    if (here === address) return;
-    address = here;
-    const current = ++view;
-    if (!(await mayAsk())) return;
+    if (here === view || !(await mayAsk())) return;
+    view = here;
     if (options.views > 1) {
       const views = ((await recall("views")) || 0) + 1;
       await remember("views", views);
       if (views < options.views) return;
     }
     await Promise.all([
-      document.readyState === "complete" || heard(window, "load"),
+      document.readyState === "complete" ||
+        new Promise((resolve) => addEventListener("load", resolve)),
       new Promise((resolve) => setTimeout(resolve, options.delay * 1000 || 0)),
       scrolled(options.scroll || 0),
     ]);
-    if (current === view && (await mayAsk())) await ask();
+    if (here === view && (await mayAsk())) await ask();
   }
 
   async function mayAsk() {
     if (options.prompt === "button") return false;
     if (!["unsubscribed", "needs-home-screen"].includes(await status())) return false;
     if (await recall("optedOut")) return false;
-    const { times = 0, at = 0 } = (await recall("declined")) || {};
-    return times === 0 || Date.now() > at + (PAUSES_AFTER_NO[times - 1] || Infinity);
+    const { times, at } = (await recall("declined")) || {};
+    return !times || Date.now() > at + PAUSES_AFTER_NO[times - 1];
   }
 
-  const heard = (target, name) =>
-    new Promise((resolve) => target.addEventListener(name, resolve, { once: true }));
-
-  /** Resolves when the reader has seen this much of the page's length, in per cent. */
+  /** Resolves when the reader has come so far down the page, in per cent. */
   const scrolled = (percent) =>
     new Promise((resolve) => {
       const look = () => {
-        const length = document.documentElement.scrollHeight - innerHeight;
-        if (scrollY < (length * percent) / 100) return;
-        removeEventListener("scroll", look);
-        resolve();
+        const way = document.documentElement.scrollHeight - innerHeight;
+        if (scrollY >= (way * percent) / 100) resolve();
       };
       addEventListener("scroll", look, { passive: true });
       look();
     });
 
-  /** Safari shows our alerts without running a script, so the page counts that one was clicked. */
-  function countClickOnLanding() {
-    const alert = /^#notifier-alert=(\d+)$/.exec(location.hash)?.[1];
-    if (!alert) return;
-    fetch(`${SERVICE}/api/v1/alerts/${alert}/clicked`, {
-      method: "POST",
-      mode: "no-cors",
-      credentials: "omit",
-      keepalive: true,
-    }).catch(() => {});
-    history.replaceState(history.state, "", location.pathname + location.search);
-  }
-
-  // ---- What is shown ----------------------------------------------------------------------------
-
-  const load = (name) => import(`${SERVICE}/reader/${name}.js`);
-
-  /** Shows what there is to do for this reader: mostly the soft prompt. */
+  /** Shows what there is for this reader: mostly the soft prompt. */
   async function ask(how) {
     const state = await status();
     if (state === "unsupported") warn("this browser has no push");
@@ -137,90 +100,51 @@
     else await (await load("prompt")).showPrompt(reader, how);
   }
 
-  let language = "en";
-
-  /** The reader's own choice, else the page's language, else the browser's. */
-  async function chooseLanguage() {
-    const wanted = [await recall("language"), document.documentElement.lang, ...navigator.languages];
-    const codes = wanted.map((tag) => tag?.slice(0, 2).toLowerCase());
-    language = codes.find((code) => LANGUAGES.includes(code)) || "en";
+  async function decline() {
+    const { times = 0 } = (await recall("declined")) || {};
+    await remember("declined", { times: times + 1, at: Date.now() });
+    emit("declined");
   }
 
-  /** The texts of the prompt; of another part from languages/PART/, the publisher's own first. */
-  async function texts(part) {
-    await chooseLanguage();
-    const [module, { publication }] = await Promise.all([
-      load(`languages/${part ? `${part}/` : ""}${language}`),
-      config(),
-    ]);
-    const all = { ...module.default, ...options.texts, ...options.texts?.[language] };
-    for (const [key, text] of Object.entries(all)) {
-      if (typeof text === "string") all[key] = text.replaceAll("{publication}", publication);
-    }
-    return all;
+  /** Safari shows alerts without running a script: the page counts that one was clicked. */
+  function countClickOnLanding() {
+    const alert = /^#notifier-alert=(\d+)$/.exec(location.hash)?.[1];
+    if (!alert) return;
+    const request = { method: "POST", mode: "no-cors", credentials: "omit", keepalive: true };
+    fetch(`${service}/api/v1/alerts/${alert}/clicked`, request).catch(() => {});
+    history.replaceState(history.state, "", location.pathname + location.search);
   }
 
-  function emit(name, detail) {
-    document.dispatchEvent(new CustomEvent(`notifier:${name}`, { detail }));
-  }
-
-  /** Says in the console what is missing. */
-  async function explain(error) {
-    try {
-      await (await load("explain")).explain(reader, error);
-    } catch {
-      warn(`${SERVICE} cannot be reached, or the Content-Security-Policy forbids it`, error);
-    }
-  }
-
-  // ---- Where a reader stands ----------------------------------------------------------------
+  // ---- Where the reader stands
 
   async function status() {
     if (!pushExists()) return needsHomeScreen() ? "needs-home-screen" : "unsupported";
     if (Notification.permission === "denied") return "denied";
-    const ours =
+    const subscribed =
       isGranted() &&
       !(await recall("optedOut")) &&
       ((await recall("optIn")) || (await currentSubscription()));
-    return ours ? "subscribed" : "unsubscribed";
+    return subscribed ? "subscribed" : "unsubscribed";
   }
+
+  const pushExists = () =>
+    isSecureContext &&
+    "serviceWorker" in navigator &&
+    "PushManager" in window &&
+    "Notification" in window;
 
   const isGranted = () => pushExists() && Notification.permission === "granted";
 
-  function pushExists() {
-    return (
-      isSecureContext &&
-      "indexedDB" in window &&
-      "serviceWorker" in navigator &&
-      "PushManager" in window &&
-      "Notification" in window
-    );
-  }
-
-  /** iOS from 16.4, in a browser whose pages can be put on the home screen. */
+  /** iOS from 16.4, in a browser that can put pages on the home screen. */
   function needsHomeScreen() {
     const { standalone, userAgent } = navigator;
     const browser = /Safari\//.test(userAgent) && !/GSA\//.test(userAgent);
     return standalone === false && browser && "adoptedStyleSheets" in document;
   }
 
-  // ---- Subscribing ------------------------------------------------------------------------
-
-  const subscribing = () => load("subscribing");
-  const optIn = async (choices) => (await subscribing()).optIn(reader, choices);
-  const optOut = async () => (await subscribing()).optOut(reader);
-
-  /** Renews quietly what the browser or the service may have lost, at most once a day. */
-  async function staySubscribed() {
-    const { endpoint, recordedAt } = (await recall("optIn")) || {};
-    const existing = await currentSubscription();
-    if (existing && existing.endpoint === endpoint && Date.now() < recordedAt + SYNC_EVERY) return;
-    await (await subscribing()).renew(reader);
-  }
-
   async function currentSubscription() {
     const registration = await navigator.serviceWorker.getRegistration(SCOPE);
-    const ours = registration?.scope === new URL(SCOPE, location.origin).href;
+    const ours = registration?.scope === location.origin + SCOPE;
     return ours ? registration.pushManager.getSubscription() : null;
   }
 
@@ -232,61 +156,72 @@
     return endpoint ? { endpoint, ...keys } : null;
   }
 
-  async function decline() {
-    const { times = 0 } = (await recall("declined")) || {};
-    await remember("declined", { times: times + 1, at: Date.now() });
-    emit("declined");
+  /** Renews, once a day, what browser or service may have lost. */
+  async function staySubscribed() {
+    const { endpoint, recordedAt } = (await recall("optIn")) || {};
+    const settled = endpoint && endpoint === (await currentSubscription())?.endpoint;
+    if (!settled || Date.now() > recordedAt + DAY) await (await load("subscribing")).renew(reader);
   }
 
-  // ---- The service ------------------------------------------------------------------------
-
-  let configured;
-
-  function config() {
-    configured ||= call("GET", "config");
-    configured.catch(() => (configured = undefined));
-    return configured;
-  }
+  // ---- The service, and its words
 
   async function call(method, path, body) {
-    const response = await fetch(`${SERVICE}/api/v1/${path}`, {
+    const response = await fetch(`${service}/api/v1/${path}`, {
       method,
       credentials: "omit",
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body && JSON.stringify(body),
     });
-    if (!response.ok) {
-      const error = new Error(`the service answered ${response.status} to ${method} ${path}`);
-      throw Object.assign(error, { status: response.status });
-    }
-    return response.status === 200 || response.status === 201 ? response.json() : null;
+    const { ok, status } = response;
+    if (ok) return status < 202 ? response.json() : null;
+    throw Object.assign(new Error(`${service} answered ${status} to ${method} ${path}`), { status });
   }
 
-  // ---- Memory: the same small database as notifier-worker.js uses --------------------------
+  let configured;
+  const config = () => (configured ||= call("GET", "config"));
 
-  function openMemory() {
-    return new Promise((resolve, reject) => {
-      const request = indexedDB.open("notifier", 1);
-      request.onupgradeneeded = () => {
-        request.result.createObjectStore("state");
-        request.result.createObjectStore("alerts", { keyPath: "alert" });
-      };
+  /** The texts of the prompt, or from languages/PART/; the publisher's own go first. */
+  async function texts(part = "") {
+    const wanted = [await recall("language"), document.documentElement.lang, ...navigator.languages];
+    const codes = wanted.map((tag) => tag?.slice(0, 2).toLowerCase());
+    language = codes.find((code) => LANGUAGES.includes(code)) || "en";
+    const module = await load(`languages/${part && `${part}/`}${language}`);
+    const { publication } = await config();
+    const all = { ...module.default, ...options.texts, ...options.texts?.[language] };
+    for (const key in all) {
+      if (all[key].replaceAll) all[key] = all[key].replaceAll("{publication}", publication);
+    }
+    return all;
+  }
+
+  /** Says in the console what is missing. */
+  async function explain(error) {
+    try {
+      await (await load("explain")).explain(reader, error);
+    } catch {
+      warn(`${service} cannot be reached, or Content-Security-Policy forbids it`, error);
+    }
+  }
+
+  // ---- Memory: the same small database as notifier-worker.js uses
+
+  const result = (request) =>
+    new Promise((resolve, reject) => {
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     });
-  }
 
   async function inState(mode, work) {
-    const memory = await openMemory();
+    const opening = indexedDB.open("notifier", 1);
+    opening.onupgradeneeded = () => {
+      opening.result.createObjectStore("state");
+      opening.result.createObjectStore("alerts", { keyPath: "alert" });
+    };
+    const memory = await result(opening);
     try {
-      return await new Promise((resolve, reject) => {
-        const transaction = memory.transaction("state", mode);
-        const request = work(transaction.objectStore("state"));
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = () => reject(transaction.error);
-      });
+      return await result(work(memory.transaction("state", mode).objectStore("state")));
     } finally {
-      memory.close();
+      memory.close(); // once what was written is safe
     }
   }
 
@@ -294,53 +229,32 @@
   const remember = (name, value) => inState("readwrite", (state) => state.put(value, name));
   const forget = (name) => inState("readwrite", (state) => state.delete(name));
 
-  // ---- What the modules and the page work with -----------------------------------------------
+  // ---- What the modules and the page work with
 
+  const optIn = async (choices) => (await load("subscribing")).optIn(reader, choices);
+  const optOut = async () => (await load("subscribing")).optOut(reader);
+  const preferences = async () => (await load("panel")).openPanel(reader);
   const reader = {
-    service: SERVICE,
-    options,
+    ...{ service, options, config, texts, recall, remember, forget, call, proof, emit, explain },
+    ...{ currentSubscription, optIn, optOut, decline, preferences, status },
     publication: async () => (await config()).publication,
-    config,
-    texts,
     language: () => language,
-    recall,
-    remember,
-    forget,
-    call,
-    proof,
-    currentSubscription,
-    optIn,
-    optOut,
-    decline,
-    status,
-    emit,
-    explain,
-    preferences,
   };
 
-  async function preferences() {
-    await (await load("panel")).openPanel(reader);
-  }
-
-  /** Does the work once the page lets us, tells the console what fails, and how it stands then. */
   const action = (work) => async () => {
     if (!started) return warn(`waits for the event ${options.waitFor} or notifier.start()`);
-    try {
-      await work();
-    } catch (error) {
-      await explain(error);
-    }
+    await work().catch(explain);
     return status();
   };
 
   window.notifier = {
     prompt: action(() => ask({ called: true })),
-    // The browser lets a page ask only inside the click: nothing may be awaited before.
+    // A browser lets a page ask only inside the click: nothing may be awaited before.
     subscribe: action(() => ask({ question: pushExists() && Notification.requestPermission() })),
     unsubscribe: action(optOut),
     preferences: action(preferences),
     start: () => start().catch(explain),
-    status,
+    status: action(async () => {}),
   };
 
   document.addEventListener("click", (event) => {
@@ -351,8 +265,7 @@
   });
 
   if (options.waitFor) {
-    for (const target of [document, window]) {
-      target.addEventListener(options.waitFor, window.notifier.start, { once: true });
-    }
+    document.addEventListener(options.waitFor, window.notifier.start);
+    addEventListener(options.waitFor, window.notifier.start);
   } else window.notifier.start();
 })();

@@ -2,101 +2,83 @@
 
 import { element, openDialog } from "./ui.js";
 
-const PATIENCE = 5000; // then the browser has probably asked in the address bar only
+const PATIENCE = 5000; // then the browser has probably asked in its address bar only
 const CONFIRMATION_STAYS = 8000;
 
-let open = null;
+let open;
 
 /**
- * Asks, unless it is asking already. With `question`, the promise of the browser's own question
- * that the reader's click has raised, it goes on from there. `called` by the reader, it takes the
- * focus, and tells who has blocked us how to unblock.
+ * Asks, unless it is asking already. With `question`, the browser's own question that a click has
+ * raised, it goes on from there. `called` by the reader it takes the focus.
  */
-export async function showPrompt(reader, { question, called = Boolean(question) } = {}) {
+export async function showPrompt(reader, { question, called = question } = {}) {
+  if (open?.host.isConnected && !called) return;
   const texts = await reader.texts();
   open?.close();
-  const dialog = openDialog("notifier-prompt", { texts });
-  open = dialog;
+  const dialog = (open = openDialog("notifier-prompt", { texts }));
+  const closing = ["close", dialog.close];
 
   function say(title, text, ...buttons) {
-    const row = buttons.map(([action, onclick, className = ""]) =>
-      element("button", {
-        type: "button",
-        textContent: texts[action],
-        "data-action": action,
-        className,
-        onclick,
-      }),
-    );
+    dialog.onEscape = buttons[0]?.[1] || dialog.close;
     dialog.show(
       element("h2", { id: "title", textContent: title }),
-      element("p", { id: "text", textContent: text }),
-      ...(row.length ? [element("div", { className: "buttons" }, ...row)] : []),
+      element("p", { textContent: text }),
+      element(
+        "div",
+        { className: "buttons", hidden: !buttons.length },
+        ...buttons.map(([action, onclick, className = ""]) =>
+          element("button", { className, textContent: texts[action], onclick, "data-action": action }),
+        ),
+      ),
     );
-    dialog.card.setAttribute("aria-describedby", "text");
     dialog.announce(`${title}. ${text}`);
   }
 
-  const close = () => {
-    dialog.close();
-    if (open === dialog) open = null;
-  };
-  const closing = ["close", close];
+  const tell = (name, ...buttons) => say(texts[`${name}Title`], texts[name], closing, ...buttons);
 
-  function conclude(name, help = "", ...buttons) {
-    dialog.onEscape = close;
-    say(texts[`${name}Title`], `${texts[name]} ${help}`.trim(), ...buttons, closing);
+  async function tellDenied() {
+    const { unblock } = await import("./unblock.js");
+    say(texts.deniedTitle, `${texts.denied} ${await unblock(reader)}`, closing);
   }
 
-  async function decline() {
-    close();
-    await reader.decline();
+  function decline() {
+    dialog.close();
+    reader.decline();
   }
 
   async function follow(asked) {
     reader.emit("accepted");
-    dialog.onEscape = close;
     say(texts.title, texts.asking);
     const waiting = setTimeout(() => say(texts.title, texts.pending, closing), PATIENCE);
-    try {
-      const permission = await asked;
-      clearTimeout(waiting);
-      if (permission === "denied") {
-        reader.emit("denied");
-        return conclude("denied", texts[unblock()]);
-      }
-      if (permission !== "granted") {
-        await reader.decline();
-        return conclude("dismissed");
-      }
-      say(texts.title, texts.subscribing);
-      await reader.optIn();
-      conclude("done", "", ["choose", () => [close(), reader.preferences()]]);
-      setTimeout(() => dialog.root.querySelector(":focus-visible, :hover") || close(), CONFIRMATION_STAYS);
-    } catch (error) {
-      clearTimeout(waiting);
-      reader.explain(error);
-      conclude("failed");
+    const permission = await asked;
+    clearTimeout(waiting);
+    if (permission === "denied") {
+      reader.emit("denied");
+      return tellDenied();
     }
+    if (permission === "default") {
+      await reader.decline();
+      return tell("dismissed");
+    }
+    say(texts.title, texts.subscribing);
+    try {
+      await reader.optIn();
+    } catch (error) {
+      tell("failed");
+      return reader.explain(error);
+    }
+    tell("done", ["choose", () => [dialog.close(), reader.preferences().catch(reader.explain)]]);
+    const idle = () => !dialog.root.querySelector(":focus-visible, .card:hover");
+    setTimeout(() => idle() && dialog.close(), CONFIRMATION_STAYS);
   }
 
-  if (question) return follow(question);
-  if (Notification.permission === "denied") conclude("denied", texts[unblock()]);
+  if (question) await follow(question);
+  else if (Notification.permission === "denied") await tellDenied();
   else {
-    dialog.onEscape = decline;
-    // The browser lets a page ask only inside the click: nothing may be awaited before.
-    const accept = () => follow(Notification.requestPermission());
+    // A browser lets a page ask only inside the click: nothing may be awaited before.
+    const accept = () => follow(Notification.requestPermission()).catch(reader.explain);
     say(texts.title, texts.offer, ["decline", decline], ["accept", accept, "main"]);
     reader.emit("prompted");
   }
   if (called) dialog.card.focus();
-}
-
-/** Which text tells how to unblock us in this browser. */
-function unblock() {
-  const agent = navigator.userAgent;
-  if (navigator.standalone) return "unblockApple";
-  if (/Android/.test(agent)) return "unblockAndroid";
-  if (/Firefox/.test(agent)) return "unblockFirefox";
-  return /Chrom/.test(agent) ? "unblockChrome" : "unblockSafari";
 }

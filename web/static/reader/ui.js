@@ -18,11 +18,8 @@ export function sheet(css) {
 }
 
 /**
- * Opens a dialog in the shadow root of a new element `tag`, outside of the page's body, where no
- * rule or framework of the page looks. Its contents are labelled by their `id="title"`.
- *
- * A modal one keeps the focus; the other leaves the page alone. Escape calls `onEscape`, which
- * may be set anew. `show(...nodes)` replaces what it shows, `announce(text)` has it read out.
+ * Opens a dialog, labelled by its `id="title"`, outside of the page's body, where the page's rules
+ * and frameworks do not look. A modal one keeps the focus; the other leaves the page alone.
  */
 export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
   const before = document.activeElement;
@@ -79,42 +76,36 @@ const STYLE = `
 }
 @media (prefers-color-scheme: dark) {
   :host {
-    --paper: #202124; --ink: #f1f1f1; --faint: #bdc1c6; --line: #80868b;
+    --paper: #202124; --ink: #f1f1f1; --faint: #bdc1c6;
     --accent: var(--notifier-accent-dark, #ff8a84); --on-accent: var(--notifier-on-accent-dark, #2b0507);
   }
 }
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
-.heard { position: fixed; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
+.heard { position: fixed; clip-path: inset(50%); }
 .card {
-  font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; text-align: start;
-  background: var(--paper); color: var(--ink); border: 0 solid var(--accent); border-top-width: 4px;
-  border-radius: 14px; box-shadow: 0 4px 32px #0005; overflow: auto; overflow-wrap: break-word;
-  padding: 1.25rem; max-height: 100dvh; animation: rise .3s ease-out;
+  font: 1rem/1.45 system-ui, sans-serif; overflow: auto; overflow-wrap: break-word;
+  background: var(--paper); color: var(--ink); box-shadow: 0 4px 32px #0005;
+  border: 2px solid transparent; border-top: 4px solid var(--accent); border-radius: 14px;
+  padding: 1.25rem; max-height: 100dvh; animation: rise .3s;
 }
-section.card {
-  position: fixed; z-index: 2147483000; inset: auto 0 0; border-radius: 14px 14px 0 0;
-  padding-bottom: calc(1.25rem + env(safe-area-inset-bottom));
-}
-dialog.card { width: min(30rem, 100vw); max-width: none; margin: auto; }
+section { position: fixed; z-index: 2147483000; inset: auto 0 0; }
+dialog { width: 30rem; max-width: 100vw; }
 ::backdrop { background: #0009; }
-.card:focus { outline: none; }
-h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; text-wrap: balance; }
+h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; }
 p { margin: 0; color: var(--faint); font-size: .95rem; }
-.buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; }
+.buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; justify-content: end; }
 button {
-  flex: 1 1 auto; min-height: 3rem; padding: .3rem 1.2rem; border-radius: 1.5rem; cursor: pointer;
+  min-height: 2.75rem; padding: .3rem 1.2rem; border-radius: 1.4rem; cursor: pointer;
   border: 1px solid var(--line); background: none; color: inherit; font: inherit; font-weight: 600;
 }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 button:hover { text-decoration: underline; }
 :focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
-@media (min-width: 40em) {
-  section.card { inset: auto auto 1.5rem; inset-inline-end: 1.5rem; width: 25rem; border-radius: 14px; }
-  .buttons { justify-content: flex-end; }
-  button { flex: none; min-height: 2.75rem; }
-}
+.card:focus { outline: none; }
+@media (max-width: 40em) { .buttons button { flex: 1 0 auto; } }
+@media (min-width: 40em) { section { inset: auto 1.5rem 1.5rem auto; width: 25rem; }
+  section:dir(rtl) { inset: auto auto 1.5rem 1.5rem; } }
 @keyframes rise { from { transform: translateY(1.5rem); opacity: 0; } }
 @media (prefers-reduced-motion: reduce) { .card { animation: none; } }
-@media (forced-colors: active) { .card { border: 2px solid; } }
 `;

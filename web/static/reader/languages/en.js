@@ -18,9 +18,4 @@ export default {
   failed: "Your browser could not be connected. We will try again on your next visit.",
   deniedTitle: "Notifications are blocked",
   denied: "Your browser blocks notifications from this site.",
-  unblockChrome: "To allow them: click the icon to the left of the address, then switch Notifications on.",
-  unblockFirefox: "To allow them: click the crossed-out icon beside the address and remove the block.",
-  unblockSafari: "To allow them: Safari menu, Settings, Websites, Notifications, then allow this site.",
-  unblockApple: "To allow them: open Settings, Notifications, then this app.",
-  unblockAndroid: "To allow them: tap the icon beside the address, then Permissions, Notifications.",
 };
