@@ -10,6 +10,7 @@ from notifier import editors, push_services, tokens
 from notifier import run as run_
 from notifier import setup as setup_
 from notifier.config import Settings, get_settings
+from notifier.doctor.command import doctor
 from notifier.embed import embed_command
 from notifier.push_command import push
 from notifier.rehearsal.command import rehearse
@@ -138,6 +139,7 @@ def show_settings() -> None:
     Console().print(table)
 
 
+main.add_command(doctor)
 main.add_command(embed_command)
 main.add_command(push)
 main.add_command(rehearse)

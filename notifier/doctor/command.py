@@ -1,0 +1,56 @@
+"""`notifier doctor`: the findings, in words, and an exit code."""
+
+import sys
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from notifier.config import get_settings
+from notifier.doctor.deployment import examine_deployment
+from notifier.doctor.fetching import origin_of
+from notifier.doctor.finding import Finding, State
+from notifier.doctor.site import examine_site
+from notifier.terminal import plain_errors
+
+_MARKS = {
+    State.THERE: "[green]✓ there[/green]",
+    State.MISSING: "[bold red]✗ missing[/bold red]",
+    State.UNSEEN: "[yellow]? look[/yellow]",
+}
+
+
+@click.command()
+@click.option("--site", metavar="URL", help="A page of yours that is to ask readers.")
+@click.option(
+    "--service", metavar="URL",
+    help="With --site: another deployment's public address. This one is then not examined.",
+)  # fmt: skip
+def doctor(site: str | None, service: str | None) -> None:
+    """Say what is there and what is missing, and what to do about it.
+
+    Examines this deployment, and with --site the page and files of your site as a browser finds
+    them. Changes nothing. Exit code 1 if something is missing.
+    """
+    if service is not None and site is None:
+        raise click.UsageError("--service needs --site.")
+    findings: list[Finding] = []
+    with plain_errors():
+        if service is None:
+            settings = get_settings()
+            service = settings.base_url
+            findings += examine_deployment(settings)
+        if site is not None:
+            findings += examine_site(site, origin_of(service))
+    table = Table("", "what", "found", show_lines=True)
+    for finding in findings:
+        found = escape(finding.text)
+        if finding.todo:
+            found += f"\n[bold]→ {escape(finding.todo)}[/bold]"
+        table.add_row(_MARKS[finding.state], escape(finding.subject), found)
+    console = Console()
+    console.print(table)
+    lacking = sum(finding.state is State.MISSING for finding in findings)
+    console.print(f"{lacking} missing." if lacking else "Nothing is missing.")
+    sys.exit(1 if lacking else 0)

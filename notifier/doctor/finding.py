@@ -1,0 +1,34 @@
+"""What the doctor says about one thing."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """`UNSEEN` is what cannot be judged from here; only `MISSING` fails an examination."""
+
+    THERE = "there"
+    MISSING = "missing"
+    UNSEEN = "look yourself"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`todo` says in plain words what to do, when there is something to do."""
+
+    subject: str
+    state: State
+    text: str
+    todo: str = ""
+
+
+def there(subject: str, text: str) -> Finding:
+    return Finding(subject, State.THERE, text)
+
+
+def missing(subject: str, text: str, todo: str) -> Finding:
+    return Finding(subject, State.MISSING, text, todo)
+
+
+def unseen(subject: str, text: str, todo: str = "") -> Finding:
+    return Finding(subject, State.UNSEEN, text, todo)
