@@ -1,6 +1,7 @@
 """Real browsers, the push services they talk to and the desktop that shows their notifications."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browser import Browser
@@ -8,8 +9,12 @@ from chromium import Chromium
 from desktop import Desktop
 from firefox import Firefox
 from google_push import GooglePush
+from publisher import Publishers, Site
 
+from notifier.rehearsal.deployment import Deployment, rehearsal_settings
 from notifier.rehearsal.push_service import PushService
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -49,3 +54,55 @@ def browser(request: pytest.FixtureRequest) -> Browser:
     """Runs the test once with each browser."""
     browser: Browser = request.getfixturevalue(request.param)
     return browser
+
+
+# For the many tests of what readers see on publishers' pages: a new site each, on which nothing
+# is stored or permitted yet, instead of a new browser and a new service each.
+
+
+@pytest.fixture(scope="session")
+def publishers() -> Iterator[Publishers]:
+    with Publishers.serving() as publishers:
+        yield publishers
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory,
+    mozilla_push: PushService,
+    google_push: GooglePush,
+    publishers: Publishers,
+) -> Iterator[Deployment]:
+    """The whole service, which allows the sites and takes both push services for real ones."""
+    settings = rehearsal_settings(
+        tmp_path_factory.mktemp("service"),
+        (f"http://localhost:{mozilla_push.port}", mozilla_push.origin),
+        push_connect_to=(google_push.connect_to,),
+        push_ca_file=google_push.ca_file,
+        publication_name="The Hill Valley Telegraph",
+        allowed_origins=publishers.origins,
+        opt_in_rate="10000 per minute",
+    )
+    with Deployment(settings, PROJECT / "Procfile") as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def site(publishers: Publishers, service: Deployment) -> Site:
+    """A site of a publisher's own."""
+    return publishers.new_site(service.settings.base_url)
+
+
+@pytest.fixture(scope="module", params=["firefox", "chromium"])
+def reader(
+    request: pytest.FixtureRequest, mozilla_push: PushService, google_push: GooglePush
+) -> Iterator[Browser]:
+    """Runs the test once with each browser, which the file's tests share."""
+    with Desktop() as desktop:
+        browser: Browser
+        if request.param == "firefox":
+            browser = Firefox(mozilla_push.origin, desktop.environment())
+        else:
+            browser = Chromium(google_push, desktop.environment())
+        with browser:
+            yield browser
