@@ -31,7 +31,10 @@ def reader_script() -> Response:
 
 @blueprint.get("/reader.d.ts")
 def reader_types() -> Response:
-    return _for_other_sites("reader.d.ts")
+    """TypeScript's declarations of what the script puts on a page."""
+    response = _for_other_sites("reader.d.ts")
+    response.mimetype = "text/plain"  # by its name it would pass for a video
+    return response
 
 
 @blueprint.get("/reader/<path:module>")

@@ -1,11 +1,18 @@
 """The sample page and the files that publishers' sites and readers' browsers load."""
 
+import gzip
+from pathlib import Path
+
 import pytest
 from flask.testing import FlaskClient
 
 from notifier.config import Settings
 
-SCRIPTS = ["/reader.js", "/notifier-worker.js", "/notifier/sw.js"]
+STATIC = Path(__file__).parents[2] / "web" / "static"
+MODULES = sorted(f"/{path.relative_to(STATIC)}" for path in (STATIC / "reader").rglob("*.js"))
+FOR_OTHER_SITES = ["/reader.js", "/notifier-worker.js", *MODULES]
+SCRIPTS = ["/reader.js", "/reader/prompt.js", "/notifier-worker.js", "/notifier/sw.js"]
+MOST_BYTES_TO_ASK = 8000
 IMAGES = ["/static/icon-192.png", "/static/icon-512.png", "/static/badge-96.png"]
 
 
@@ -41,7 +48,39 @@ def test_scripts_are_static_files_that_caches_may_keep(client: FlaskClient, path
         assert again.status_code == 304
 
 
-@pytest.mark.parametrize("path", ["/reader.js", "/notifier-worker.js", *IMAGES])
+def test_pages_of_any_site_may_import_every_module(client: FlaskClient) -> None:
+    for path in FOR_OTHER_SITES:
+        with client.get(path, headers={"Origin": "https://anybody.example"}) as answer:
+            assert answer.mimetype == "text/javascript"
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+            assert answer.cache_control.max_age
+
+
+def test_nothing_else_is_served_as_a_module(client: FlaskClient) -> None:
+    for path in ("/reader/", "/reader/no-such.js", "/reader/../site.css", "/reader/../../site.js"):
+        with client.get(path) as answer:
+            assert answer.status_code == 404
+
+
+def test_asking_costs_a_page_little() -> None:
+    def compressed(*paths: Path) -> int:
+        return sum(len(gzip.compress(path.read_bytes(), 9)) for path in paths)
+
+    reader = STATIC / "reader"
+    script = compressed(STATIC / "reader.js", reader / "prompt.js", reader / "ui.js")
+    languages = list((reader / "languages").glob("*.js"))
+    assert len(languages) == 8
+    assert script + max(map(compressed, languages)) <= MOST_BYTES_TO_ASK
+
+
+def test_the_types_of_the_scripts_interface_are_served_as_text(client: FlaskClient) -> None:
+    with client.get("/reader.d.ts") as answer:
+        assert answer.mimetype == "text/plain"
+        assert "interface NotifierSettings" in answer.text
+
+
+@pytest.mark.parametrize("path", IMAGES)
 def test_isolated_pages_of_other_sites_may_load_what_is_for_them(
     client: FlaskClient, path: str
 ) -> None:
