@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import case, exists, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from notifier import audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
-from notifier.models import Alert, AlertKind, AlertState, Batch, Story
+from notifier.models import Alert, AlertKind, AlertState, Batch, Level, Story
 
 log = structlog.get_logger()
 
@@ -26,6 +26,7 @@ class Draft:
     image: str | None = None
     section_bits: int = 0
     kind: AlertKind = AlertKind.BREAKING
+    level: Level = Level.BREAKING
 
 
 def release(
@@ -65,6 +66,7 @@ def release(
         url=draft.url,
         image=draft.image,
         sections=draft.section_bits,
+        level=draft.level,
         released_at=now,
         released_by=released_by,
         expires_at=now + validity,
@@ -125,10 +127,37 @@ def settle_unheld(session: Session, alert_id: int, state: AlertState) -> None:
         )
         .values(
             {count: count + Batch.waiting, Batch.waiting: 0, Batch.is_open: False}
+            # With a token still there, its holder has died and may have sent more than is known.
+            | {Batch.interrupted: or_(Batch.interrupted, Batch.claim_token.is_not(None))}
             | {Batch.claim_token: None, Batch.lease_until: None}
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def earlier_is_sent(now: datetime) -> ColumnElement[bool]:
+    """The condition that a worker may still be sending an earlier alert of an alert's story."""
+    earlier, theirs = aliased(Alert), aliased(Batch)
+    return exists().where(
+        earlier.story_id == Alert.story_id,
+        earlier.revision < Alert.revision,
+        theirs.alert_id == earlier.id,
+        theirs.is_open,
+        theirs.lease_until > now,
+    )
+
+
+def settle_earlier(session: Session, alert: Alert) -> None:
+    """Settle what workers have died with of the earlier alerts of the story, without delay."""
+    earlier = select(Alert.id, Alert.closing_as).where(
+        Alert.story_id == alert.story_id,
+        Alert.revision < alert.revision,
+        Alert.state == AlertState.CLOSING,
+    )
+    for alert_id, closing_as in session.execute(earlier).all():
+        if closing_as is not None:
+            settle_unheld(session, alert_id, closing_as)
+            end_if_settled(session, alert_id)
 
 
 def end_if_settled(session: Session, alert_id: int) -> bool:

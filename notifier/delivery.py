@@ -4,18 +4,17 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from notifier import recipients
 from notifier.clock import boot_time
 from notifier.db import Database
-from notifier.health import ServiceHealth
+from notifier.health import EndpointHolds, ServiceHealth
 from notifier.ledger import Lease, LeaseLost, Ledger
-from notifier.models import Alert, AlertKind, AlertState, Subscription, topic_of
+from notifier.models import Alert, AlertKind, AlertState, topic_of
 from notifier.notification import Appearance, render
 from notifier.push import (
     Accepted,
@@ -24,12 +23,12 @@ from notifier.push import (
     Outcome,
     Rejected,
     Sender,
-    Target,
     Throttled,
     Unreachable,
     pad,
 )
 from notifier.push_services import GoneEndpoint
+from notifier.recipients import Recipient
 
 log = structlog.get_logger()
 
@@ -65,26 +64,22 @@ COUNT_OF_ENDING = {
 }
 
 
-class _Recipient(NamedTuple):
-    bit: int
-    subscription_id: int
-    endpoint_hash: bytes
-    push_service: str
-    target: Target
-    refused_before: bool
-
-
 @dataclass(slots=True)
 class _Run:
-    """One leased batch while it is being sent. `recipients` None: not read yet."""
+    """One leased batch while it is being sent. `recipients` None: not read yet.
+
+    Of those who are left waiting, `waits` says when single ones may be tried again, and `holds`
+    when everybody of a push service may.
+    """
 
     lease: Lease
-    recipients: Iterator[_Recipient] | None = None
+    recipients: Iterator[Recipient] | None = None
     in_flight: int = 0
     exhausted: bool = False
     lost: bool = False
-    postponed: dict[str, datetime] = field(default_factory=dict)
-    refused: list[_Recipient] = field(default_factory=list)
+    waits: set[datetime] = field(default_factory=set)
+    holds: dict[str, datetime] = field(default_factory=dict)
+    refused: list[Recipient] = field(default_factory=list)
 
     @property
     def may_send(self) -> bool:
@@ -101,12 +96,11 @@ class _Run:
         """Whether somebody has not been sent to who could have been."""
         return self.recipients is None or next(self.recipients, None) is not None
 
-    def postpone(self, push_service: str, until: datetime) -> None:
-        earliest = self.postponed.get(push_service, until)
-        self.postponed[push_service] = max(earliest, until)
+    def hold(self, push_service: str, until: datetime) -> None:
+        self.holds[push_service] = max(self.holds.get(push_service, until), until)
 
 
-Sent = tuple[_Run, _Recipient]
+Sent = tuple[_Run, Recipient]
 
 
 class Delivery:
@@ -124,6 +118,7 @@ class Delivery:
         self._sender = sender
         self._appearance = appearance
         self._health = ServiceHealth(db)
+        self._held_endpoints = EndpointHolds()
         self._messages: dict[tuple[int, bool], tuple[Message, int]] = {}
         self._runs: list[_Run] = []
         self._checkpointed_at = boot_time()
@@ -169,7 +164,7 @@ class Delivery:
                         return
                     continue
                 if run.recipients is None:
-                    run.recipients = iter(self._recipients(run))
+                    run.recipients = self._recipients(run)
                 recipient = next(run.recipients, None)
                 if recipient is None:
                     run.exhausted = True
@@ -190,44 +185,27 @@ class Delivery:
         self._runs.append(_Run(lease))
         return True
 
-    def _recipients(self, run: _Run) -> list[_Recipient]:
-        """Those of a batch who wait and may be sent to now, as their rows stand at this moment."""
+    def _recipients(self, run: _Run) -> Iterator[Recipient]:
+        """Those of a batch who wait and may be sent to now."""
         lease = run.lease
-        if len(lease.ids) != lease.waiting + sum(lease.counts.values()):
-            raise ValueError("the batch's list of subscriptions is damaged")
-        bits = {lease.ids[bit]: bit for bit in range(len(lease.ids)) if lease.is_waiting(bit)}
         with self._db.read() as session:
-            rows = session.execute(
-                select(
-                    Subscription.id,
-                    Subscription.endpoint_hash,
-                    Subscription.push_service,
-                    Subscription.endpoint,
-                    Subscription.p256dh,
-                    Subscription.auth,
-                    Subscription.vapid_key_id,
-                    Subscription.rejected_at,
-                ).where(Subscription.id.in_(bits), Subscription.gone_at.is_(None))
-            ).all()
-        found = []
-        now = lease.now()
-        holds = {name: datetime.fromtimestamp(at, now.tzinfo) for name, at in lease.holds.items()}
-        for row_id, endpoint_hash, push_service, endpoint, p256dh, auth, key_id, rejected in rows:
-            bit = bits.pop(row_id)
-            held_until = holds.get(push_service)
-            if held_until is not None and held_until > now:
-                run.postpone(push_service, held_until)
-                continue
-            target = Target(endpoint, p256dh, auth, key_id)
-            found.append(
-                _Recipient(bit, row_id, endpoint_hash, push_service, target, rejected is not None)
-            )
-        for bit in bits.values():
+            waiting = recipients.read(session, lease)
+        for bit in waiting.left:
             lease.settle(bit, "left")
-        found.sort(key=lambda recipient: recipient.bit)
-        return found
+        for bit, held_until in waiting.held:
+            self._leave(run, bit, held_until)
+        now = lease.now()
+        holds = {name: datetime.fromtimestamp(at, UTC) for name, at in lease.holds.items()}
+        ready = []
+        for recipient in waiting.ready:
+            until = holds.get(recipient.push_service)
+            if until is not None and until > now:
+                run.hold(recipient.push_service, until)
+            else:
+                ready.append(recipient)
+        return iter(ready)
 
-    def _offer(self, run: _Run, recipient: _Recipient) -> None:
+    def _offer(self, run: _Run, recipient: Recipient) -> None:
         """Send to a recipient, unless time or the push service's state is against it."""
         lease, push_service = run.lease, recipient.push_service
         now = lease.now()
@@ -236,19 +214,26 @@ class Delivery:
             lease.settle(recipient.bit, "expired")
         elif self._health.refuses_size(lease.alert.id, push_service):
             lease.settle(recipient.bit, "rejected")
+        elif (held_until := self._held_endpoints.hold(recipient.subscription_id, now)) is not None:
+            self._leave(run, recipient.bit, held_until)
         elif (held_until := self._health.hold(push_service, now)) is not None:
-            self._postpone(run, recipient, held_until)
+            self._leave(run, recipient.bit, held_until, push_service)
         else:
             message = self._message(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1
             self._sender.submit((run, recipient), recipient.target, message)
 
-    def _postpone(self, run: _Run, recipient: _Recipient, until: datetime) -> None:
-        """Leave a recipient waiting; one who would wait until after the alert has expired has."""
+    def _leave(self, run: _Run, bit: int, until: datetime, push_service: str | None = None) -> None:
+        """Leave somebody waiting, with all of a push service if one is given.
+
+        Who would wait until after the alert has expired is expired at once.
+        """
         if until >= run.lease.alert.expires_at:
-            run.lease.settle(recipient.bit, "expired")
+            run.lease.settle(bit, "expired")
+        elif push_service is None:
+            run.waits.add(until)
         else:
-            run.postpone(recipient.push_service, until)
+            run.hold(push_service, until)
 
     def _message(self, alert: Alert, seconds: int, *, declarative: bool) -> Message:
         """The alert's message in one form; padded once, made anew only as its time runs down."""
@@ -270,7 +255,7 @@ class Delivery:
         self._messages[alert.id, declarative] = message, seconds
         return message
 
-    def _settle(self, run: _Run, recipient: _Recipient, outcome: Outcome) -> None:
+    def _settle(self, run: _Run, recipient: Recipient, outcome: Outcome) -> None:
         """Record what became of a message.
 
         Who is refused for what may be our own fault (400, 401, 403) waits until the batch's end:
@@ -297,16 +282,29 @@ class Delivery:
                 run.refused.append(recipient)
             case Rejected():
                 lease.settle(recipient.bit, "rejected")
-            case Throttled(retry_after=pause) | Unreachable(retry_after=pause):
-                pause = pause if pause is not None else _backoff(lease.rounds)
-                self._postpone(run, recipient, now + pause)
+            case Throttled() | Unreachable():
+                self._try_again(run, recipient, outcome, now)
+
+    def _try_again(
+        self, run: _Run, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime
+    ) -> None:
+        lease, subscription_id = run.lease, recipient.subscription_id
+        if isinstance(outcome, Unreachable) and outcome.ambiguous:
+            lease.note_uncertain(recipient.bit)
+        if outcome.retry_after is None:
+            until = now + _backoff(lease.rounds)
+            self._leave(run, recipient.bit, until, recipient.push_service)
+        else:
+            until = lease.findings.hold(subscription_id, now + outcome.retry_after)
+            self._held_endpoints.add(subscription_id, until)
+            self._leave(run, recipient.bit, until)
 
     def _settle_refused(self, run: _Run) -> None:
         """Settle who was refused, but for those whose push service refuses everybody now."""
         for recipient in run.refused:
             held_until = self._health.open_until(recipient.push_service)
             if held_until is not None:
-                self._postpone(run, recipient, held_until)
+                self._leave(run, recipient.bit, held_until, recipient.push_service)
             else:
                 run.lease.settle(recipient.bit, "rejected")
                 run.lease.findings.refused.append(recipient.subscription_id)
@@ -376,14 +374,16 @@ class Delivery:
             if lease.closing_as is not None:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
             now = lease.now()
-            lease.holds = {name: until.timestamp() for name, until in run.postponed.items()}
-            pause = min(run.postponed.values(), default=now) - now
+            lease.holds = {name: until.timestamp() for name, until in run.holds.items()}
+            pause = min([*run.holds.values(), *run.waits], default=now) - now
             if run.cut_short:  # told to leave before its end: others need not wait with the rest
                 pause = timedelta()
             try:
                 self._ledger.finish(lease, again_in=max(pause, timedelta()))
             except LeaseLost:
                 log.warning("lease_lost", batch=lease.batch_id)
+            if lease.closing_as is not None:
+                self._look_at = 0.0  # what it was closed for can go out now
         self._runs.remove(run)
 
     def _forget_dead_leases(self) -> None:

@@ -13,6 +13,8 @@ from notifier.push.breaker import Window, breaker_window, pause_before_probe, th
 LONGEST_HOLD = timedelta(minutes=1)
 """How long a whole push service is held when it throttles; one answer may ask for longer."""
 
+_MOST_ENDPOINTS = 10_000  # by then, the first of them have long been recorded
+
 log = structlog.get_logger()
 
 
@@ -144,6 +146,28 @@ class ServiceHealth:
             pause = min(outcome.retry_after or LONGEST_HOLD, LONGEST_HOLD)
             self._held_until[push_service] = now + pause
             log.warning("push_service_throttles", push_service=push_service)
+
+
+class EndpointHolds:
+    """The subscriptions that a push service does not want to be asked about yet, for any alert.
+
+    What this process was told lately: the rest stands in the database, where others look, too.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[int, datetime] = {}
+
+    def add(self, subscription_id: int, until: datetime) -> None:
+        """Ask no more before `until`."""
+        self._until.pop(subscription_id, None)
+        if len(self._until) >= _MOST_ENDPOINTS:
+            del self._until[next(iter(self._until))]
+        self._until[subscription_id] = until
+
+    def hold(self, subscription_id: int, now: datetime) -> datetime | None:
+        """Until when the subscription is to be left alone; None: it may be sent to."""
+        until = self._until.get(subscription_id)
+        return until if until is not None and until > now else None
 
 
 def _reason(outcome: Outcome) -> str:

@@ -1,60 +1,30 @@
-"""The ledger: plans batches, leases them to workers, and records what became of every reader."""
+"""The ledger: leases batches to workers, and records what became of every reader."""
 
 import random
 import secrets
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
 
-from notifier import alerts, audience, latency, push_services
+from notifier import alerts, findings, latency, planning
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
-from notifier.models import (
-    COUNTS,
-    Alert,
-    AlertKind,
-    AlertState,
-    Batch,
-    BatchMembers,
-    Subscription,
-)
-from notifier.push_services import GoneEndpoint
+from notifier.findings import Findings
+from notifier.models import COUNTS, Alert, AlertState, Batch, BatchMembers
 
 BATCH_SIZE = 1_000
-BATCHES_A_STEP = 10
-"""How many batches are planned in one transaction, so that sending can start on them."""
-
 LEASE = timedelta(seconds=15)
 MOST_FUTILE_CLAIMS = 5
 RETRY_AFTER_A_CRASH = timedelta(seconds=2)
 
 _CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
 
-_URGENCY = case(
-    (Alert.kind == AlertKind.WITHDRAWAL, 0), (Alert.kind == AlertKind.CORRECTION, 1), else_=2
-)
-
 
 class LeaseLost(Exception):
     """Somebody else holds the batch by now, or it has been settled: stop working on it."""
-
-
-@dataclass(slots=True)
-class Findings:
-    """What answers told of push services and subscriptions, until a checkpoint makes it last.
-
-    `answers` counts them for each push service; `refused` and `taken_again` are the ids of
-    subscriptions whose messages are refused, and are not any more.
-    """
-
-    answers: Counter[str] = field(default_factory=Counter)
-    gone: list[GoneEndpoint] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    taken_again: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -72,6 +42,7 @@ class Lease:
     waiting: int
     settled_bits: int
     accepted_bits: int
+    uncertain_bits: int
     counts: dict[str, int]
     seconds_to_accept: dict[str, int]
     holds: dict[str, float]
@@ -111,6 +82,10 @@ class Lease:
             bucket = latency.bucket_of(self._seconds_before_claim + self._seconds_since_claim())
             self.seconds_to_accept[bucket] = self.seconds_to_accept.get(bucket, 0) + 1
 
+    def note_uncertain(self, bit: int) -> None:
+        """Record that the subscription at `bit` may have got the message, accepted or not."""
+        self.uncertain_bits |= 1 << bit
+
     def settle_rest(self, count: str) -> None:
         """Settle everybody who is still waiting."""
         for bit in range(len(self.ids)):
@@ -135,44 +110,8 @@ class Ledger:
         self._batch_size = batch_size
 
     def plan(self) -> bool:
-        """Plan up to ten batches of the alert that needs it most; False when none needs it."""
-        with self._db.read() as session:
-            neediest = session.scalars(_unplanned().limit(1)).one_or_none()
-        if neediest is None:
-            return False
-        with self._db.write() as session:
-            alert = session.scalars(
-                _unplanned().where(Alert.id == neediest.id).with_for_update()
-            ).one_or_none()
-            if alert is not None:
-                self._plan_step(session, alert)
-        with self._db.write() as session:
-            alerts.end_if_settled(session, neediest.id)
-        return True
-
-    def _plan_step(self, session: Session, alert: Alert) -> None:
-        now = now_of(session)
-        most = self._batch_size * BATCHES_A_STEP
-        ids = list(audience.ids_below(session, alert.sections, alert.plan_below, most))
-        for start in range(0, len(ids), self._batch_size):
-            members = ids[start : start + self._batch_size]
-            batch = Batch(
-                alert_id=alert.id, size=len(members), waiting=len(members), not_before=now
-            )
-            session.add(batch)
-            session.flush()
-            session.add(
-                BatchMembers(
-                    batch_id=batch.id,
-                    highest_id=members[0],
-                    lowest_id=members[-1],
-                    subscription_ids=members,
-                )
-            )
-        if ids:
-            alert.plan_below = ids[-1]
-        if len(ids) < most:
-            alert.planned_at = now
+        """Plan up to ten batches of the alert that needs it most; False when none can be."""
+        return planning.plan(self._db, self._batch_size)
 
     def claim(self) -> Lease | None:
         """Lease a due batch: of the most urgent kind, then of the alert that was served least.
@@ -193,20 +132,24 @@ class Ledger:
                     return lease
 
     def _try_claim(self, session: Session, batch_id: int, started: float) -> Lease | None:
-        now = now_of(session)
+        now, now_boot_time = now_of(session), boot_time()
         batch = session.get(Batch, batch_id)
         if batch is None or not batch.is_open:
             return None
         alert = session.get_one(Alert, batch.alert_id)
         previous = batch.claim_token
-        # With a token still there, its holder has neither finished nor given it back.
-        futile = batch.futile_claims if previous is None else _futile_claims(batch)
+        futile, uncertain_bits = batch.futile_claims, batch.uncertain_bits
+        if previous is not None:
+            # Its holder has neither finished nor given it back: whom has it sent to at the last?
+            futile = _futile_claims(batch)
+            uncertain_bits |= (1 << batch.size) - 1 & ~batch.settled_bits
         failed = futile >= MOST_FUTILE_CLAIMS
         token = secrets.token_hex(16)
         values = {
             "claim_token": None if failed else token,
             "lease_until": None if failed else now + self._lease,
             "futile_claims": futile,
+            "uncertain_bits": uncertain_bits,
             "waiting_at_claim": batch.waiting,
         }
         if failed:
@@ -233,31 +176,34 @@ class Ledger:
             waiting=batch.waiting,
             settled_bits=batch.settled_bits,
             accepted_bits=batch.accepted_bits,
+            uncertain_bits=uncertain_bits,
             counts={name: getattr(batch, name) for name in COUNTS},
             seconds_to_accept=dict(batch.seconds_to_accept),
             holds=dict(batch.holds),
             rounds=batch.rounds,
             claimed_at=now,
-            claimed_boot_time=started,
+            claimed_boot_time=now_boot_time,
             deadline=started + self._lease.total_seconds(),
         )
 
-    def checkpoint(self, leases: Iterable[Lease]) -> list[Lease]:
+    def checkpoint(self, leases: Sequence[Lease]) -> list[Lease]:
         """Make what the leases found out last, and renew them; answers those that are lost.
 
         Writes whole bitmaps and counts, so that doing it twice does no harm. Sets `closing_as`
         on the leases of an alert that has been ended early.
         """
-        lost = []
+        kept: list[Lease] = []
+        lost: list[Lease] = []
         started = boot_time()
         with self._db.write(durable=False) as session:
             until = now_of(session) + self._lease
             for lease in leases:
-                if not self._save(session, lease, {"lease_until": until}):
-                    lost.append(lease)
+                saved = self._save(session, lease, {"lease_until": until})
+                (kept if saved else lost).append(lease)
                 lease.closing_as = session.scalars(
                     select(Alert.closing_as).where(Alert.id == lease.alert.id)
                 ).one()
+            findings.record(session, [(lease.alert.id, lease.findings) for lease in kept])
         for lease in leases:
             lease.unsaved = 0
             lease.findings = Findings()
@@ -282,6 +228,7 @@ class Ledger:
                 values["is_open"] = False
             if not self._save(session, lease, values):
                 raise LeaseLost
+            findings.record(session, [(lease.alert.id, lease.findings)])
         if not lease.waiting:
             with self._db.write() as session:
                 alerts.end_if_settled(session, lease.alert.id)
@@ -311,9 +258,7 @@ class Ledger:
     def due(self, most: int) -> Due:
         """What waits to be worked on now; counts at most `most` batches."""
         with self._db.read() as session:
-            unplanned = session.scalars(
-                select(func.count()).select_from(_unplanned().subquery())
-            ).one()
+            unplanned = planning.plannable(session)
             now = now_of(session)
             due = (
                 select(Batch.id)
@@ -350,6 +295,7 @@ class Ledger:
                 waiting=lease.waiting,
                 settled_bits=lease.settled_bits,
                 accepted_bits=lease.accepted_bits,
+                uncertain_bits=lease.uncertain_bits,
                 seconds_to_accept=lease.seconds_to_accept,
                 **lease.counts,
                 **values,
@@ -357,22 +303,7 @@ class Ledger:
             .returning(Batch.id)
             .execution_options(synchronize_session=False)
         ).one_or_none()
-        if saved is not None:
-            Ledger._save_findings(session, lease)
         return saved is not None
-
-    @staticmethod
-    def _save_findings(session: Session, lease: Lease) -> None:
-        found = lease.findings
-        push_services.record_answers(session, lease.alert.id, found.answers, found.gone)
-        for ids, rejected_at in ((found.refused, now_of(session)), (found.taken_again, None)):
-            if ids:
-                session.execute(
-                    update(Subscription)
-                    .where(Subscription.id.in_(ids))
-                    .values(rejected_at=rejected_at)
-                    .execution_options(synchronize_session=False)
-                )
 
 
 def _futile_claims(batch: Batch) -> int:
@@ -390,25 +321,9 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
 
 def _may_be_sent(now: datetime) -> ColumnElement[bool]:
     """The condition that an alert's batches may be claimed, those of them that are due."""
-    earlier, theirs = aliased(Alert), aliased(Batch)
     # The earlier alert's last messages must be out before the one that supersedes it starts.
-    still_sending = exists().where(
-        earlier.story_id == Alert.story_id,
-        earlier.revision < Alert.revision,
-        theirs.alert_id == earlier.id,
-        theirs.is_open,
-        theirs.lease_until > now,
-    )
-    return and_(Alert.state == AlertState.RELEASED, Alert.expires_at > now, ~still_sending)
-
-
-def _unplanned() -> Select[Alert]:
-    """The alerts that are not wholly planned, those first that need it most."""
-    planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
-    return (
-        select(Alert)
-        .where(Alert.state == AlertState.RELEASED, Alert.planned_at.is_(None))
-        .order_by(_URGENCY, planned, Alert.id)
+    return and_(
+        Alert.state == AlertState.RELEASED, Alert.expires_at > now, ~alerts.earlier_is_sent(now)
     )
 
 
@@ -423,7 +338,7 @@ def _candidates(session: Session) -> list[int]:
     alert_id = session.scalars(
         select(Alert.id)
         .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, _is_due(now)))
-        .order_by(_URGENCY, served, Alert.id)
+        .order_by(planning.URGENCY, served, Alert.id)
         .limit(1)
     ).one_or_none()
     if alert_id is None:

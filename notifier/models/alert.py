@@ -26,6 +26,11 @@ class AlertKind(StrEnum):
     CORRECTION = "correction"
     WITHDRAWAL = "withdrawal"
 
+    @property
+    def corrects(self) -> bool:
+        """Whether it takes something back, and so goes to whoever may have been told that."""
+        return self in (AlertKind.CORRECTION, AlertKind.WITHDRAWAL)
+
 
 class AlertState(StrEnum):
     """`released` until every push message is settled, or until something ends it early.

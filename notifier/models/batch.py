@@ -18,10 +18,11 @@ _QUOTED = [f'"{name}"' for name in COUNTS]  # "left" is a word of SQL
 class Batch(Base):
     """Up to 1,000 subscriptions of one alert: what is claimed, checkpointed and resumed.
 
-    Bit i of `settled_bits` and `accepted_bits` is the i-th id of the batch. `uncertain_bits` are
-    those whose message was written but not answered, and `interrupted` says that a worker has
-    died with the batch, so that everybody unsettled may have got it. `holds` says for each
-    push service the time (seconds since the epoch) before which it must not be asked again.
+    Bit i of `settled_bits` and `accepted_bits` is the i-th id of the batch; `lowest_id` is its
+    last. `uncertain_bits` are those who may have got the message though nobody saw it accepted:
+    it was written but not answered, or a worker died who may have sent it. `interrupted` says
+    that of everybody unsettled: a worker died with the batch, and the alert has ended since.
+    `holds` says for each push service that failed when (seconds since the epoch) to ask it again.
     `seconds_to_accept` is a histogram, see `notifier.latency`.
     """
 
@@ -33,12 +34,14 @@ class Batch(Base):
         ),
         CheckConstraint("is_open OR waiting = 0", name="closed_means_settled"),
         Index("ix_batches_alert_id_is_open", "alert_id", "is_open"),
+        Index("ix_batches_alert_id_lowest_id", "alert_id", "lowest_id"),
         {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id"))
     size: Mapped[int] = mapped_column(Integer)
+    lowest_id: Mapped[int] = mapped_column(RowId)
     is_open: Mapped[bool] = mapped_column(Boolean, default=True)
 
     waiting: Mapped[int] = mapped_column(Integer)
@@ -75,6 +78,4 @@ class BatchMembers(Base):
     batch_id: Mapped[int] = mapped_column(
         ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    highest_id: Mapped[int] = mapped_column(RowId)
-    lowest_id: Mapped[int] = mapped_column(RowId)
     subscription_ids: Mapped[list[int]] = mapped_column(DescendingIds)

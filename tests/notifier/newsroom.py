@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from publication import HOUR, Publication
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from notifier import subscriptions
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.delivery import Delivery
 from notifier.endpoints import EndpointPolicy, decode_key
+from notifier.health import EndpointHolds
 from notifier.keys import load_vapid_keys
 from notifier.ledger import Ledger
 from notifier.models import Alert, Subscription
@@ -93,6 +94,9 @@ class Newsroom(Publication):
             with self.changing(batch) as row:
                 row.not_before -= HOUR
                 row.holds = {}
+        with self.db.write() as session:
+            session.execute(update(Subscription).values(hold_until=None))
+        self.delivery._held_endpoints = EndpointHolds()
 
     def gone(self) -> int:
         query = select(func.count()).where(Subscription.gone_at.is_not(None))

@@ -204,8 +204,12 @@ def test_releases_of_one_story_at_the_same_time_get_revisions_of_their_own(
 def test_withdrawals_go_first_then_corrections(publication: Publication, ledger: Ledger) -> None:
     publication.add_readers(3)
     kinds = [AlertKind.BREAKING, AlertKind.UPDATE, AlertKind.CORRECTION, AlertKind.WITHDRAWAL]
-    for kind in kinds:
-        publication.release(kind=kind)
+    stories = [publication.release().story_id for _ in kinds]
+    plan_all(ledger)
+    for _ in kinds:
+        work_off(ledger, claimed(ledger))  # corrections go to whoever got these
+    for kind, story_id in zip(kinds, stories, strict=True):
+        publication.release(kind=kind, story_id=story_id)
     plan_all(ledger)
 
     assert [claimed(ledger).alert.kind for _ in kinds] == [

@@ -32,7 +32,6 @@ from notifier.db import Database
 from notifier.delivery import COUNT_OF_ENDING
 from notifier.errors import Conflict
 from notifier.ledger import (
-    BATCHES_A_STEP,
     LEASE,
     MOST_FUTILE_CLAIMS,
     RETRY_AFTER_A_CRASH,
@@ -41,6 +40,8 @@ from notifier.ledger import (
     Ledger,
 )
 from notifier.models import COUNTS, Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
+from notifier.planning import BATCHES_A_STEP
+from notifier.reached import bits as reached_bits
 
 BATCH_SIZE = 2
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -72,6 +73,7 @@ class ModelBatch:
     lease_until: datetime = LONG_AGO
     waiting_at_claim: int = 0
     futile: int = 0
+    uncertain: set[int] = field(default_factory=set)  # bits that may have been sent to, for all
 
     @property
     def waiting(self) -> int:
@@ -89,10 +91,22 @@ class ModelBatch:
         counts["waiting"] = self.waiting
         return +counts
 
+    @property
+    def unsettled(self) -> set[int]:
+        return set(range(len(self.members))) - self.outcomes.keys()
+
+    @property
+    def reached(self) -> set[int]:
+        """The bits of those who may have received the alert."""
+        accepted = {bit for bit, outcome in self.outcomes.items() if outcome == "accepted"}
+        return accepted | self.uncertain
+
     def is_held(self, now: datetime) -> bool:
         return self.holder is not None and self.lease_until > now
 
     def close(self, how: str) -> None:
+        if self.holder is not None:  # who has died with it
+            self.uncertain |= self.unsettled
         self.rest, self.is_open, self.holder = how, False, None
 
 
@@ -139,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.db = Database(f"sqlite:///{path}")
         self.stack.callback(self.db.close)
         self.clock = Clock()
-        for name in ("ledger", "alerts"):
+        for name in ("ledger", "alerts", "planning"):
             now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
             self.stack.enter_context(now_of)
         self.stack.enter_context(patch("notifier.ledger.boot_time", lambda: self.clock.boot))
@@ -150,6 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.batches: dict[int, ModelBatch] = {}
         self.leases: list[Lease] = []  # of workers that are alive, valid or not
         self.found: dict[str, dict[int, str]] = {}  # what they found out, by token and bit
+        self.unsure: dict[str, set[int]] = {}  # whom they got no answer for, by token
 
     def teardown(self) -> None:
         with self.stack:
@@ -206,7 +221,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def plan(self) -> None:
         before = {alert.id: set(alert.batches) for alert in self.alerts.values()}
-        needed = [alert for alert in self.alerts.values() if not alert.planned]
+        needed = [alert for alert in self.alerts.values() if self.is_plannable(alert)]
 
         assert self.ledger.plan() == bool(needed)
 
@@ -216,7 +231,14 @@ class LedgerMachine(RuleBasedStateMachine):
         ] or [alert for alert in needed if self.publication.alert(alert.id).planned_at]
         assert len(changed) == bool(needed)
         for alert in changed:
-            wanted = [row for row in sorted(self.readers, reverse=True) if row < alert.plan_below]
+            audience = set(self.readers)
+            if alert.kind.corrects:
+                earlier = self.earlier_than(alert)
+                for one in earlier:
+                    one.settle_unheld(self.clock.now)
+                batches = [batch for one in earlier for batch in one.batches.values()]
+                audience = {batch.members[bit] for batch in batches for bit in batch.reached}
+            wanted = sorted((row for row in audience if row < alert.plan_below), reverse=True)
             step = wanted[: BATCH_SIZE * BATCHES_A_STEP]
             new = sorted(found.get(alert.id, {}).keys() - before[alert.id])
             assert [row for batch_id in new for row in found[alert.id][batch_id]] == step
@@ -241,7 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if not self.publication.batch(batch_id).is_open:
                 assert batch.holder is not None
                 assert batch.futile_with_this >= MOST_FUTILE_CLAIMS
-                batch.close("failed")
+                batch.close("failed")  # its holder's death was the last of several
                 due.remove(batch_id)
         if lease is None:
             assert not due
@@ -258,11 +280,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert lease.waiting == batch.waiting
         if batch.holder is not None:
             batch.futile = batch.futile_with_this
+            batch.uncertain |= batch.unsettled
         assert batch.futile < MOST_FUTILE_CLAIMS
         batch.holder, batch.lease_until = lease.token, self.clock.now + LEASE
         batch.waiting_at_claim = batch.waiting
         assert lease.deadline == self.clock.boot + LEASE.total_seconds()
         self.found[lease.token] = dict(batch.outcomes)
+        self.unsure[lease.token] = set(batch.uncertain)
         self.leases.append(lease)
 
     @precondition(lambda self: self.leases)
@@ -274,6 +298,14 @@ class LedgerMachine(RuleBasedStateMachine):
             bit = data.draw(st.sampled_from(waiting))
             lease.settle(bit, outcome)
             self.found[lease.token][bit] = outcome
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def get_no_answer(self, data: st.DataObject) -> None:
+        lease = self.draw_lease(data)
+        bit = data.draw(st.integers(0, len(lease.ids) - 1))
+        lease.note_uncertain(bit)
+        self.unsure[lease.token].add(bit)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -297,7 +329,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.leases.remove(lease)
         if batch is None:
             return
-        batch.futile, batch.holder = batch.futile_with_this, None
+        batch.futile, batch.holder = batch.futile_with_this, None  # it has not died
         batch.not_before = self.clock.now + RETRY_AFTER_A_CRASH
         if batch.futile >= MOST_FUTILE_CLAIMS:
             batch.close("failed")
@@ -336,6 +368,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert row.is_open == batch.is_open
             accepted = {bit for bit, outcome in batch.outcomes.items() if outcome == "accepted"}
             assert row.accepted_bits == sum(1 << bit for bit in accepted)
+            assert reached_bits(row) == sum(1 << bit for bit in batch.reached)
             assert sum(row.seconds_to_accept.values()) == len(accepted)
         assert states == {alert.id: alert.state for alert in self.alerts.values()}
         for alert in self.alerts.values():
@@ -372,6 +405,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if not is_valid:
             return None
         batch.outcomes = dict(self.found[lease.token])
+        batch.uncertain = set(self.unsure[lease.token])
         batch.lease_until = self.clock.now + LEASE
         assert lease.closing_as == batch.alert.closing_as
         return batch
@@ -390,6 +424,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.ledger.finish(lease, again_in=again_in)
         batch.outcomes = dict(self.found[lease.token])
+        batch.uncertain = set(self.unsure[lease.token])
         batch.holder = None
         if batch.waiting:
             batch.not_before, batch.futile = self.clock.now + again_in, 0
@@ -411,6 +446,21 @@ class LedgerMachine(RuleBasedStateMachine):
                 found.setdefault(alert_id, {})[batch_id] = members
         return found
 
+    def earlier_than(self, alert: ModelAlert) -> list[ModelAlert]:
+        return [
+            other
+            for other in self.alerts.values()
+            if other.story == alert.story and other.revision < alert.revision
+        ]
+
+    def is_sent(self, alerts: list[ModelAlert]) -> bool:
+        batches = [batch for alert in alerts for batch in alert.batches.values()]
+        return any(batch.is_held(self.clock.now) for batch in batches)
+
+    def is_plannable(self, alert: ModelAlert) -> bool:
+        waits = alert.kind.corrects and self.is_sent(self.earlier_than(alert))
+        return not alert.planned and not waits
+
     def is_due(self, batch: ModelBatch) -> bool:
         alert, now = batch.alert, self.clock.now
         return (
@@ -419,11 +469,7 @@ class LedgerMachine(RuleBasedStateMachine):
             and alert.expires_at > now
             and batch.not_before <= now
             and not batch.is_held(now)
-            and not any(
-                other.is_held(now)
-                for other in self.batches.values()
-                if other.alert.story == alert.story and other.alert.revision < alert.revision
-            )
+            and not self.is_sent(self.earlier_than(alert))
         )
 
 

@@ -59,12 +59,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("alert_id", "reaction", "browser", name="pk_reaction_counts"),
     )
-    _fill_id_ranges()
+    _fill_lowest_ids()
+    op.create_index("ix_batches_alert_id_lowest_id", "batches", ["alert_id", "lowest_id"])
 
 
 def downgrade() -> None:
     op.drop_table("reaction_counts")
     op.drop_table("muted_stories")
+    op.drop_index("ix_batches_alert_id_lowest_id", "batches")
     op.drop_index("ix_subscriptions_owed", "subscriptions")
     for table, columns in _columns().items():
         for column in columns:
@@ -76,6 +78,8 @@ def _columns() -> dict[str, tuple[sa.Column[Any], ...]]:
 
     Adding one that is nullable or has a default needs no copy of the table, on SQLite neither.
     """
+    # To SQLite '' is a text, whatever the column's type.
+    no_bytes = sa.text("x''" if op.get_bind().dialect.name == "sqlite" else "''")
     return {
         "subscriptions": (
             sa.Column("level", sa.SmallInteger(), nullable=False, server_default="2"),
@@ -89,32 +93,24 @@ def _columns() -> dict[str, tuple[sa.Column[Any], ...]]:
         ),
         "articles": (sa.Column("major", sa.Boolean(), nullable=False, server_default=sa.false()),),
         "batches": (
-            sa.Column(
-                "uncertain_bits", sa.LargeBinary(), nullable=False, server_default=sa.text("''")
-            ),
-            sa.Column("interrupted", sa.Boolean(), nullable=False, server_default=sa.false()),
-        ),
-        "batch_members": (
-            sa.Column("highest_id", ROW_ID, nullable=False, server_default="0"),
             sa.Column("lowest_id", ROW_ID, nullable=False, server_default="0"),
+            sa.Column("uncertain_bits", sa.LargeBinary(), nullable=False, server_default=no_bytes),
+            sa.Column("interrupted", sa.Boolean(), nullable=False, server_default=sa.false()),
         ),
     }
 
 
-def _fill_id_ranges() -> None:
+def _fill_lowest_ids() -> None:
     members = sa.table(
         "batch_members",
         sa.column("batch_id", ROW_ID),
-        sa.column("highest_id", ROW_ID),
-        sa.column("lowest_id", ROW_ID),
         sa.column("subscription_ids", DescendingIds()),
     )
+    batches = sa.table("batches", sa.column("id", ROW_ID), sa.column("lowest_id", ROW_ID))
     connection = op.get_bind()
     for batch_id, ids in connection.execute(
         sa.select(members.c.batch_id, members.c.subscription_ids)
     ).all():
         connection.execute(
-            sa.update(members)
-            .where(members.c.batch_id == batch_id)
-            .values(highest_id=ids[0], lowest_id=ids[-1])
+            sa.update(batches).where(batches.c.id == batch_id).values(lowest_id=ids[-1])
         )

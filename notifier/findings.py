@@ -1,0 +1,97 @@
+"""What answers tell of push services and subscriptions, beside what became of the message."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from notifier import push_services
+from notifier.db import now_of
+from notifier.models import Subscription
+from notifier.push_services import GoneEndpoint
+
+CLOCKS_DIFFER_BY = timedelta(milliseconds=100)
+"""The most that two workers' ideas of the ledger's time may be apart."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the answers for one alert told, until `record` makes it last.
+
+    `answers` counts them for each push service; `refused` and `taken_again` are the ids of
+    subscriptions whose messages are refused, and are not any more; `held` are those that must
+    not be asked again before a time.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    gone: list[GoneEndpoint] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    taken_again: list[int] = field(default_factory=list)
+    held: dict[datetime, list[int]] = field(default_factory=dict)
+
+    def hold(self, subscription_id: int, until: datetime) -> datetime:
+        """Note that a push service wants to be left alone about a subscription.
+
+        Answers until when that will be: a little longer, so that there are few different times,
+        each of which takes a statement to write and brings a batch back to work.
+        """
+        halves = math.ceil((until + CLOCKS_DIFFER_BY).timestamp() * 2)
+        until = datetime.fromtimestamp(halves / 2, UTC)
+        self.held.setdefault(until, []).append(subscription_id)
+        return until
+
+    def add(self, other: "Findings") -> None:
+        """Take in what the answers for another batch of the same alert told."""
+        self.answers.update(other.answers)
+        self.gone += other.gone
+        self.refused += other.refused
+        self.taken_again += other.taken_again
+        for until, ids in other.held.items():
+            self.held.setdefault(until, []).extend(ids)
+
+    def subscription_ids(self) -> list[int]:
+        """Everybody whose subscription has something to be noted in it."""
+        held = [row_id for ids in self.held.values() for row_id in ids]
+        gone = [endpoint.subscription_id for endpoint in self.gone]
+        return [*gone, *self.refused, *self.taken_again, *held]
+
+
+def record(session: Session, found: Iterable[tuple[int, Findings]]) -> None:
+    """Make findings last, each of which comes with the alert that it is about."""
+    by_alert: dict[int, Findings] = {}
+    for alert_id, findings in found:
+        by_alert.setdefault(alert_id, Findings()).add(findings)
+    ids = [row_id for findings in by_alert.values() for row_id in findings.subscription_ids()]
+    if ids:  # locked in one order, so that processes do not deadlock
+        in_order = select(Subscription.id).where(Subscription.id.in_(ids)).order_by(Subscription.id)
+        session.execute(in_order.with_for_update())
+    for alert_id, findings in sorted(by_alert.items()):
+        push_services.record_answers(session, alert_id, findings.answers, findings.gone)
+        _note_refusals(session, findings)
+        _note_holds(session, findings)
+
+
+def _note_refusals(session: Session, findings: Findings) -> None:
+    for ids, rejected_at in ((findings.refused, now_of(session)), (findings.taken_again, None)):
+        if ids:
+            session.execute(
+                update(Subscription)
+                .where(Subscription.id.in_(ids))
+                .values(rejected_at=rejected_at)
+                .execution_options(synchronize_session=False)
+            )
+
+
+def _note_holds(session: Session, findings: Findings) -> None:
+    for until, ids in findings.held.items():
+        shorter = or_(Subscription.hold_until.is_(None), Subscription.hold_until < until)
+        session.execute(
+            update(Subscription)
+            .where(Subscription.id.in_(ids), shorter)
+            .values(hold_until=until)
+            .execution_options(synchronize_session=False)
+        )

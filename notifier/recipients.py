@@ -1,0 +1,84 @@
+"""Who of a batch is sent to, as their rows stand at that moment."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from notifier.ledger import Lease
+from notifier.models import Subscription
+from notifier.push import Target
+
+
+class Recipient(NamedTuple):
+    """A member of a batch who is to be sent to; `bit` is their place in it."""
+
+    bit: int
+    subscription_id: int
+    endpoint_hash: bytes
+    push_service: str
+    target: Target
+    refused_before: bool
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Those of a batch who wait: `ready` to be sent to, `held` until a time, or not there (`left`).
+
+    All in the order of their bits.
+    """
+
+    ready: list[Recipient] = field(default_factory=list)
+    held: list[tuple[int, datetime]] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+
+
+def read(session: Session, lease: Lease) -> Waiting:
+    """Read the rows of those who wait.
+
+    Who has opted out has left, and so has who paused, unless they are to be told of a correction.
+    Raises ValueError when the batch's list of subscriptions does not fit its counts.
+    """
+    if len(lease.ids) != lease.waiting + sum(lease.counts.values()):
+        raise ValueError("the batch's list of subscriptions is damaged")
+    bits = {row_id: bit for bit, row_id in enumerate(lease.ids) if lease.is_waiting(bit)}
+    rows = session.execute(
+        select(
+            Subscription.id,
+            Subscription.endpoint_hash,
+            Subscription.push_service,
+            Subscription.endpoint,
+            Subscription.p256dh,
+            Subscription.auth,
+            Subscription.vapid_key_id,
+            Subscription.rejected_at,
+            Subscription.hold_until,
+            Subscription.paused_until,
+        )
+        .where(Subscription.id.in_(bits), Subscription.gone_at.is_(None))
+        .order_by(Subscription.id.desc())
+    )
+    waiting = Waiting()
+    now = lease.now()
+    for row in rows:
+        row_id, endpoint_hash, push_service, *target, rejected_at, hold_until, paused_until = row
+        if paused_until is not None and paused_until > now and not lease.alert.kind.corrects:
+            continue
+        bit = bits.pop(row_id)
+        if hold_until is not None and hold_until > now:
+            waiting.held.append((bit, hold_until))
+            continue
+        waiting.ready.append(
+            Recipient(
+                bit,
+                row_id,
+                endpoint_hash,
+                push_service,
+                Target(*target),
+                rejected_at is not None,
+            )
+        )
+    waiting.left += bits.values()
+    return waiting

@@ -1,0 +1,134 @@
+"""Retry-After holds for the endpoint that it was said of: for every alert, and every process."""
+
+from datetime import timedelta
+
+from ledger_steps import claimed
+from newsroom import Newsroom
+from publication import HOUR
+from sqlalchemy import func, select, update
+
+from notifier.db import now_of
+from notifier.models import Alert, AlertKind, Subscription
+
+
+def test_an_alert_that_another_process_sends_waits_too(newsroom: Newsroom) -> None:
+    newsroom.opt_in(50)
+    throttled = throttle(newsroom, share=0.3, seconds=2)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id)["waiting"] == throttled
+
+    other = newsroom.release("Another story")
+    newsroom.deliver(newsroom.worker(newsroom.ledger))
+    assert newsroom.counts(other.id)["waiting"] == throttled
+
+    finish(newsroom, alert, other)
+    assert newsroom.control.report()["early"] == 0
+
+
+def test_what_is_not_recorded_yet_holds_for_this_process_at_least(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    throttled = throttle(newsroom, share=0.3, seconds=600)
+    newsroom.release()
+    newsroom.deliver()
+    with newsroom.db.write() as session:
+        session.execute(update(Subscription).values(hold_until=None))
+
+    other = newsroom.release("Another story")
+    newsroom.deliver()
+
+    assert newsroom.counts(other.id)["waiting"] == throttled
+
+
+def test_a_correction_waits_too(newsroom: Newsroom) -> None:
+    newsroom.opt_in(50)
+    first = newsroom.release()
+    newsroom.deliver()
+    throttled = throttle(newsroom, share=0.3, seconds=2)
+    newsroom.release("Both bridges closed", story_id=first.story_id)
+    newsroom.deliver()
+
+    correction = newsroom.release("Not closed", story_id=first.story_id, kind=AlertKind.CORRECTION)
+    newsroom.deliver(newsroom.worker(newsroom.ledger))
+    counts = newsroom.counts(correction.id)
+    assert counts == {"audience": 50, "accepted": 50 - throttled, "waiting": throttled}
+
+    finish(newsroom, correction)
+    assert newsroom.counts(correction.id) == {"audience": 50, "accepted": 50}
+    assert newsroom.control.report()["early"] == 0
+
+
+def test_a_503_that_says_when_counts_as_well(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    newsroom.control.set_faults([{"status": 503, "retry_after": "600"}])
+    newsroom.release()
+    newsroom.deliver()
+    newsroom.control.set_faults([])
+
+    other = newsroom.release("Another story")
+    newsroom.deliver(newsroom.worker(newsroom.ledger))
+
+    assert newsroom.counts(other.id) == {"audience": 20, "waiting": 20}
+
+
+def test_only_who_is_held_waits(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    hold_one(newsroom, HOUR)
+    alert = newsroom.release()
+
+    newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "waiting": 1}
+
+
+def test_who_is_held_until_after_the_alert_is_expired_at_once(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    hold_one(newsroom, 2 * HOUR)
+    alert = newsroom.release(validity=HOUR)
+
+    newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "expired": 1}
+
+
+def test_a_shorter_pause_that_is_told_later_does_not_end_a_longer_one(newsroom: Newsroom) -> None:
+    newsroom.opt_in(1)
+    newsroom.release()
+    newsroom.ledger.plan()
+    lease = claimed(newsroom.ledger)
+    hold_one(newsroom, HOUR)
+
+    lease.findings.hold(lease.ids[0], lease.now() + timedelta(seconds=2))
+    newsroom.ledger.finish(lease)
+
+    subscription = newsroom.subscription(lease.ids[0])
+    assert subscription is not None
+    assert subscription.hold_until is not None
+    assert subscription.hold_until > lease.now() + HOUR / 2
+
+
+def throttle(newsroom: Newsroom, *, share: float, seconds: int) -> int:
+    """Answer 429 once to a share of the readers; gives how many that will be."""
+    newsroom.control.set_faults(
+        [{"status": 429, "share": share, "times": 1, "retry_after": str(seconds)}]
+    )
+    count: int = newsroom.control.faults()[0]["count"]
+    assert count > 0
+    return count
+
+
+def hold_one(newsroom: Newsroom, pause: timedelta) -> None:
+    """Have it that a push service has asked for a pause, of the first reader."""
+    with newsroom.db.write() as session:
+        first = select(func.min(Subscription.id)).scalar_subquery()
+        session.execute(
+            update(Subscription)
+            .where(Subscription.id == first)
+            .values(hold_until=now_of(session) + pause)
+        )
+
+
+def finish(newsroom: Newsroom, *alerts: Alert) -> None:
+    """Deliver until the alerts are over, as doorbells have workers do; pytest-timeout ends it."""
+    while not all(newsroom.alert(alert.id).state.final for alert in alerts):
+        newsroom.deliver()
