@@ -68,6 +68,10 @@ class Browser(ABC):
         """Navigates and waits for the page to be loaded. Raises PageError without one."""
 
     @abstractmethod
+    def open_beside(self, url: str) -> None:
+        """Opens another tab behind the first, and does not wait for its page."""
+
+    @abstractmethod
     def answer_permission(self, answer: Answer) -> None:
         """Decides how the reader answers the permission prompt that the next click raises.
 

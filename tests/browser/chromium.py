@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from browser import PATIENCE, Answer, Browser, PageError
@@ -81,6 +81,9 @@ class Chromium(Browser):
         except Error as error:
             raise PageError(error.message) from error
 
+    def open_beside(self, url: str) -> None:
+        self._devtools.send("Target.createTarget", {"url": url, "background": True})
+
     def answer_permission(self, answer: Answer) -> None:
         page = urlsplit(self._page.url)
         origin = f"{page.scheme}://{page.netloc}"
@@ -105,6 +108,10 @@ class Chromium(Browser):
     def screenshot(self, path: Path, width: int, height: int) -> None:
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)
+
+    def prefer(self, scheme: Literal["light", "dark"]) -> None:
+        """What the reader's system is set to."""
+        self._page.emulate_media(color_scheme=scheme)
 
     def quit(self) -> None:
         self._running.close()

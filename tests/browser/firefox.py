@@ -128,6 +128,11 @@ class Firefox(Browser):
         except BidiError as error:
             raise PageError(str(error)) from error
 
+    def open_beside(self, url: str) -> None:
+        tab = self._session.command("browsingContext.create", type="tab", background=True)
+        context = tab["context"]
+        self._session.command("browsingContext.navigate", context=context, url=url, wait="none")
+
     def answer_permission(self, answer: Answer) -> None:
         window = self._contexts("chrome")[0]["context"]
         self._session.call(window, ANSWER_PROMPT, answer == "granted")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
+from chromium import Chromium
 from publisher import NONCE, Site
 from publisher_page import (
     CARD,
@@ -26,6 +27,7 @@ from notifier.rehearsal.deployment import Deployment
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
+AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js"
 LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"]
 SAMPLES = {
     "fr": "Recevez les notifications de The Hill Valley Telegraph",
@@ -293,3 +295,29 @@ def test_nothing_on_the_page_jumps(reader: Browser, site: Site) -> None:
     reader.wait_for(IS_GONE)
     reader.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
     assert reader.evaluate("shifts.map((shift) => shift.toJSON())") == []
+
+
+@pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told the scheme
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_anybody(
+    reader: Chromium, site: Site, service: Deployment, scheme: str
+) -> None:
+    reader.prefer(scheme)
+    for page in (service.settings.base_url, site.put_page(language="ar")):
+        open_prompt(reader, page)
+        reader.wait_for(f"{CARD}.getAnimations().every((one) => one.playState === 'finished')")
+        assert serious_problems(reader) == []
+    reader.click(YES)
+    reader.wait_for("told.includes('accepted')")
+    assert serious_problems(reader) == []
+
+
+def serious_problems(browser: Browser) -> list[str]:
+    """What axe-core finds on the page, open shadow roots included, that shuts somebody out."""
+    browser.evaluate(f"void (() => {{ {AXE.read_text()} }})()")
+    found = browser.evaluate("axe.run().then((result) => result.violations)")
+    return [
+        f"{rule['id']}: {[node['html'] for node in rule['nodes']]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]

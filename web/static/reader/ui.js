@@ -68,7 +68,7 @@ export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
   return dialog;
 }
 
-const STYLE = `
+export const STYLE = `
 :host {
   all: initial !important; display: contents !important;
   --paper: #fff; --ink: #1a1a1a; --faint: #595959; --line: #8a8a8a;
@@ -85,12 +85,14 @@ const STYLE = `
 .heard { position: fixed; clip-path: inset(50%); }
 .card {
   font: 1rem/1.45 system-ui, sans-serif; overflow: auto; overflow-wrap: break-word;
-  background: var(--paper); color: var(--ink); box-shadow: 0 4px 32px #0005;
-  border: 2px solid transparent; border-top: 4px solid var(--accent); border-radius: 14px;
+  background: var(--paper); color: var(--ink); border: 1px solid transparent; border-radius: 14px;
+  box-shadow: inset 0 4px var(--accent), 0 4px 32px #0005;
   padding: 1.25rem; max-height: 100dvh; animation: rise .3s;
 }
-section { position: fixed; z-index: 2147483000; inset: auto 0 0; }
-dialog { width: 30rem; max-width: 100vw; }
+section.card {
+  position: fixed; z-index: 2147483000; inset: auto .5rem calc(.5rem + env(safe-area-inset-bottom));
+}
+dialog.card { width: 30rem; max-width: 100vw; }
 ::backdrop { background: #0009; }
 h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; }
 p { margin: 0; color: var(--faint); font-size: .95rem; }
@@ -104,8 +106,9 @@ button:hover { text-decoration: underline; }
 :focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
 .card:focus { outline: none; }
 @media (max-width: 40em) { .buttons button { flex: 1 0 auto; } }
-@media (min-width: 40em) { section { inset: auto 1.5rem 1.5rem auto; width: 25rem; }
-  section:dir(rtl) { inset: auto auto 1.5rem 1.5rem; } }
+@media (min-width: 40em) {
+  section.card { inset: auto auto 1.5rem; inset-inline-end: 1.5rem; width: 25rem; }
+}
 @keyframes rise { from { transform: translateY(1.5rem); opacity: 0; } }
 @media (prefers-reduced-motion: reduce) { .card { animation: none; } }
 `;
