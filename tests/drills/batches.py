@@ -19,7 +19,7 @@ POISON = {
     "no members": "UPDATE batch_members SET subscription_ids = '' WHERE batch_id = :id",
 }
 NOT_ON_THE_CURVE = b"\4" + bytes(64)
-HELD_FOR = timedelta(seconds=4)
+HELD_FOR = timedelta(seconds=8)
 CHANGING = 100
 
 
@@ -56,37 +56,32 @@ def poison(round_: Round) -> None:
         round_.require(bool(batch.last_error), "nothing is shown of why")
 
 
-@drill("19", "the original is throttled, its correction released")
+@drill("19", "an update is throttled, its correction released")
 def correct(round_: Round) -> None:
     stage = round_.stage
     stage.enlist(round_.readers)
+    round_.publish()
+    stage.wait_for_end(round_.alert_id)  # so that the correction is for everybody
+    with stage.db.read() as session:
+        story = session.get_one(Alert, round_.alert_id).story_id
     # A few, who are held one by one, or so many that the whole push service is held.
     share, seconds = round_.chance.choice([(0.04, round_.chance.randint(1, 4)), (0.3, 1)])
     stage.push.control.set_faults(
         [{"status": 429, "share": share, "times": 1, "retry_after": str(seconds)}]
     )
-    round_.publish()
-    original = round_.alert_id
+    stage.push.control.begin_wave()
+    corrected = _release(round_, story, AlertKind.BREAKING)
     round_.reach(0.15, 0.6)
-    with stage.db.write() as session:
-        story = session.get_one(Alert, original).story_id
-        draft = alerts.Draft(
-            "CORRECTION: This is a rehearsal", "Still.", "https://news.example.com/rehearsal",
-            kind=AlertKind.CORRECTION,
-        )  # fmt: skip
-        round_.alert_id = alerts.release(
-            session, draft, validity=timedelta(hours=1), released_by="drill", story_id=story
-        ).id
-    stage.ring()
+    round_.alert_id = _release(round_, story, AlertKind.CORRECTION)
     correction = stage.wait_for_end(round_.alert_id)
-    first = stage.wait_for_end(original)
+    first = stage.wait_for_end(corrected)
     time.sleep(round_.chance.uniform(0, 2))  # for what might still come
     seen = stage.push.control.report()
     counts = correction["counts"]
     round_.result.lost = counts["audience"] - counts["accepted"]
     expected = counts["accepted"] + first["counts"]["accepted"]
     round_.result.duplicates = seen["accepted"] - expected
-    round_.require(first["state"] == "superseded", f"the original is {first['state']}")
+    round_.require(first["state"] == "superseded", f"what it corrects is {first['state']}")
     round_.require(correction["state"] == "finished", f"the correction is {correction['state']}")
     round_.require(counts["audience"] == round_.readers, f"an audience of {counts['audience']}")
     round_.require(round_.result.lost == 0, f"{round_.result.lost} lost")
@@ -130,7 +125,7 @@ def change_minds(round_: Round) -> None:
         in_time = time.monotonic() - published_at < HELD_FOR.total_seconds()
         for endpoint, home in zip(moving, homes, strict=False):
             body = {"old": _proof(round_, endpoint), "subscription": _subscription(round_, home)}
-            _tell(round_, session, "POST", "/renew", body)
+            _tell(round_, session, "POST", "", body)
     alert = round_.reckon(uncounted=[*leaving, *late, *spares], most_gone=len(late))
     missing = {_behind_front(round_, url) for url in control.missing()}
     told = set(leaving) - missing
@@ -145,6 +140,19 @@ def change_minds(round_: Round) -> None:
         )
     stayed = {endpoint_hash(url) for url in set(late) - set(moving)}
     round_.require(gone == stayed, "others are gone than those that should be")
+
+
+def _release(round_: Round, story_id: int, kind: AlertKind) -> int:
+    """Release a later alert of a story, as the newsroom would."""
+    draft = alerts.Draft(
+        "This is a rehearsal", f"A {kind}.", "https://news.example.com/rehearsal", kind=kind
+    )
+    with round_.stage.db.write() as session:
+        alert = alerts.release(
+            session, draft, validity=timedelta(hours=1), released_by="drill", story_id=story_id
+        )
+    round_.stage.ring()
+    return alert.id
 
 
 def _behind_front(round_: Round, endpoint: str) -> str:
@@ -167,10 +175,14 @@ def _subscription(round_: Round, endpoint: str) -> dict[str, Any]:
 
 def _proof(round_: Round, endpoint: str) -> dict[str, str]:
     with round_.stage.db.read() as session:
-        auth = session.scalars(
-            select(Subscription.auth).where(Subscription.endpoint_hash == endpoint_hash(endpoint))
+        row = session.scalars(
+            select(Subscription).where(Subscription.endpoint_hash == endpoint_hash(endpoint))
         ).one()
-    return {"endpoint": endpoint, "auth": base64.urlsafe_b64encode(auth).rstrip(b"=").decode()}
+    return {"endpoint": endpoint, "p256dh": _base64url(row.p256dh), "auth": _base64url(row.auth)}
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _tell(

@@ -15,7 +15,13 @@ Told = Callable[[Drill, str, int, Result], None]
 
 
 def run(
-    drills: Iterable[Drill], rounds: int, readers: int, seed: str, on_result: Told
+    drills: Iterable[Drill],
+    rounds: int,
+    readers: int,
+    seed: str,
+    on_result: Told,
+    *,
+    patience: float = 1,
 ) -> dict[str, list[Result]]:
     """Run the rounds of each drill, by turns on the databases that it is about.
 
@@ -34,7 +40,7 @@ def run(
 
     def run_on(database: str, stage: Stage) -> None:
         for drill, number in work[database]:
-            result = run_round(drill, stage, readers, f"{seed}/{drill.number}/{number}")
+            result = run_round(drill, stage, readers, f"{seed}/{drill.number}/{number}", patience)
             with telling:
                 results[drill.number].append(result)
                 on_result(drill, database, number, result)

@@ -30,11 +30,15 @@ class Result:
 
 @dataclass
 class Round:
-    """One round of a drill: a stage with readers, chance, and the result that builds up."""
+    """One round of a drill: a stage with readers, chance, and the result that builds up.
+
+    Limits in seconds are multiplied by `patience`, for a machine that has other work, too.
+    """
 
     stage: Stage
     chance: random.Random
     readers: int
+    patience: float = 1
     result: Result = field(default_factory=Result)
     alert_id: int = 0
     spare: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +68,8 @@ class Round:
         started = time.monotonic()
         wait_until(condition, LONG, what)
         took = timedelta(seconds=time.monotonic() - started)
+        if within is not None:
+            within *= self.patience
         self.result.resumed, self.result.limit = took, within
         if within is not None:
             self.require(took <= within, f"{what}: {took.total_seconds():.1f} s")
@@ -148,10 +154,10 @@ def drill(
     return enter
 
 
-def run_round(drill: Drill, stage: Stage, readers: int, seed: str) -> Result:
+def run_round(drill: Drill, stage: Stage, readers: int, seed: str, patience: float) -> Result:
     """Run one round; whatever goes wrong is a problem of its result."""
     chance = random.Random(seed)  # noqa: S311 - so that a round can be repeated
-    round_ = Round(stage, chance, readers)
+    round_ = Round(stage, chance, readers, patience)
     started = time.monotonic()
     try:
         drill.run(round_)

@@ -26,7 +26,7 @@ def lose_a_push_service(round_: Round) -> None:
     beside = _other_p99(round_, within=LONG)
     round_.result.notes.append(f"the other's p99 {in_peace:.2f} s in peace, {beside:.2f} s beside")
     # With half of the work away it should be quicker, if anything; a second is for chance.
-    round_.require(beside <= in_peace + 1, "the other push service was held up")
+    round_.require(beside <= in_peace + round_.patience, "the other push service was held up")
     round_.reckon()
     seen = stage.other_push.control.report()
     round_.require(seen["duplicates"] == seen["lost"] == 0, "the other lost or doubled")
