@@ -1,6 +1,7 @@
 """The sample page and the files that publishers' sites and readers' browsers load."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,23 @@ def test_a_page_that_does_not_exist_says_so_in_html(client: FlaskClient) -> None
     assert answer.status_code == 404
     assert answer.mimetype == "text/html"
     assert "There is nothing at this address." in answer.text
+
+
+def test_every_option_event_and_call_of_the_script_is_documented() -> None:
+    script = "".join(
+        path.read_text() for path in [STATIC / "reader.js", *STATIC.glob("reader/*.js")]
+    )
+    types = (STATIC / "reader.d.ts").read_text()
+    guide = (STATIC.parents[1] / "docs" / "embedding.md").read_text()
+    for option in set(re.findall(r"(?<!\.)\boptions\.(\w+)", script)):
+        assert f"`{option}`" in guide
+        assert re.search(rf"^  {option}\?:", types, re.MULTILINE), option
+    events = set(re.findall(r'\bemit\("(\w+)"', script))
+    assert events
+    for event in events:
+        assert f"`notifier:{event}`" in guide
+        assert f'"notifier:{event}":' in types
+    interface = script.split("window.notifier = {")[1].split("};")[0]
+    for call in re.findall(r"^    (\w+):", interface, re.MULTILINE):
+        assert f"`{call}()`" in guide
+        assert re.search(rf"^  {call}\(\): Promise", types, re.MULTILINE), call

@@ -96,7 +96,7 @@
     const state = await status();
     if (state === "unsupported") warn("this browser has no push");
     else if (state === "subscribed") await preferences();
-    else if (state === "needs-home-screen") (await load("guide")).showGuide(reader);
+    else if (state === "needs-home-screen") await (await load("guide")).showGuide(reader, how);
     else await (await load("prompt")).showPrompt(reader, how);
   }
 
