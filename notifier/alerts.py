@@ -8,7 +8,8 @@ import structlog
 from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from notifier import audience
+from notifier import audience, reactions
+from notifier.audience import Audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
 from notifier.models import Alert, AlertKind, AlertState, Batch, Level, Story
@@ -28,6 +29,11 @@ class Draft:
     kind: AlertKind = AlertKind.BREAKING
     level: Level = Level.BREAKING
 
+    @property
+    def audience(self) -> Audience:
+        """Whom it would go to as the first alert of its story."""
+        return Audience(self.section_bits, self.level)
+
 
 def release(
     session: Session,
@@ -37,6 +43,7 @@ def release(
     released_by: str,
     story_id: int | None = None,
     flagged_article_id: str | None = None,
+    count_reactions: bool = False,
 ) -> Alert:
     """Release an alert to everybody who has opted in until now and wants it.
 
@@ -55,6 +62,7 @@ def release(
     earlier = session.execute(
         select(Alert.id, Alert.revision).where(Alert.story_id == story_id)
     ).all()
+    plan_below = audience.end(session)
     alert = Alert(
         story_id=story_id,
         revision=max((revision for _, revision in earlier), default=0) + 1,
@@ -70,7 +78,8 @@ def release(
         released_at=now,
         released_by=released_by,
         expires_at=now + validity,
-        plan_below=audience.end(session),
+        plan_below=plan_below,
+        count_rate=reactions.rate_for(plan_below - 1) if count_reactions else None,
     )
     session.add(alert)
     for alert_id, _ in earlier:
@@ -193,3 +202,12 @@ def get(session: Session, alert_id: int) -> Alert:
 def latest(session: Session, limit: int) -> Sequence[Alert]:
     """The alerts released last."""
     return session.scalars(select(Alert).order_by(Alert.id.desc()).limit(limit)).all()
+
+
+def newest_of_stories(session: Session, limit: int) -> Sequence[Alert]:
+    """The newest alert of each of the stories that were alerted last; none that was stopped."""
+    later = aliased(Alert)
+    superseded = exists().where(later.story_id == Alert.story_id, later.revision > Alert.revision)
+    went_on = Alert.closing_as.is_distinct_from(AlertState.STOPPED)
+    query = select(Alert).where(~superseded, went_on)
+    return session.scalars(query.order_by(Alert.id.desc()).limit(limit)).all()

@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     publication_name: str = Field(
         "The Daily Example", min_length=1, max_length=80, description="As readers know it."
     )
+    publication_language: str = Field(
+        "en",
+        pattern="^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$",
+        max_length=35,
+        description="The language that it is written in (BCP 47), such as `fr`.",
+    )
     sections: CommaSeparated = Field(
         ("Politics", "World", "Business", "Sport", "Culture"),
         description="The sections that readers can choose.",
@@ -83,6 +89,11 @@ class Settings(BaseSettings):
     )
     article_hosts: CommaSeparated = Field(
         (), description="Hosts that an alert may link to. Empty: any https host."
+    )
+    tag_links: bool = Field(
+        True,
+        description="Whether alerts' links to your own sites carry `utm_source=notifier`, "
+        "`utm_medium=push` and `utm_campaign=alert-ID` for your analytics.",
     )
     extra_push_origins: CommaSeparated = Field(
         (),
@@ -99,6 +110,15 @@ class Settings(BaseSettings):
     alert_validity: timedelta = Field(
         timedelta(hours=4),
         description="How long an alert may still be delivered, as ISO 8601 (`PT4H`) or seconds.",
+    )
+    count_reactions: bool = Field(
+        True,
+        description="Whether browsers report, unnamed, that an alert was shown or opened.",
+    )
+    forget_unseen_after: timedelta = Field(
+        timedelta(days=365),
+        description="A subscription whose browser has not been on the site for so long is deleted, "
+        "as ISO 8601 (`P365D`) or days.",
     )
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="Reverse proxies in front of the web app (X-Forwarded-*)."
@@ -163,6 +183,19 @@ class Settings(BaseSettings):
             raise ValueError("must lie between one minute and seven days")
         return value
 
+    @field_validator("forget_unseen_after", mode="before")
+    @classmethod
+    def _days(cls, value: object) -> object:
+        is_days = isinstance(value, str) and value.strip().isdecimal()
+        return timedelta(days=int(str(value))) if is_days else value
+
+    @field_validator("forget_unseen_after")
+    @classmethod
+    def _unseen(cls, value: timedelta) -> timedelta:
+        if not timedelta(days=30) <= value <= timedelta(days=3650):
+            raise ValueError("must lie between 30 and 3650 days")
+        return value
+
     @property
     def home(self) -> Path:
         return self.notifier_home.resolve()
@@ -175,6 +208,17 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Where this service is reached from outside, without a trailing slash."""
         return self.public_url or f"http://localhost:{self.port}"
+
+    @property
+    def home_page(self) -> str:
+        """The publication's own site: the first that may embed the prompt."""
+        return self.allowed_origins[0] if self.allowed_origins else self.base_url
+
+    @property
+    def tagged_hosts(self) -> tuple[str, ...]:
+        """The hosts whose links are tagged for analytics: those of the newsroom's own sites."""
+        own = [urlsplit(origin).netloc for origin in (*self.allowed_origins, self.base_url)]
+        return (*self.article_hosts, *own) if self.tag_links else ()
 
     @property
     def warnings(self) -> list[str]:

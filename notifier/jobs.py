@@ -12,6 +12,7 @@ class Job(StrEnum):
 
     FAN_OUT = "notifier.fan_out"
     DELIVER = "notifier.deliver"
+    OWN_MESSAGES = "notifier.own_messages"
 
 
 def broker_url(settings: Settings) -> str:

@@ -6,6 +6,7 @@ from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from notifier import alerts, audience, reached
+from notifier.audience import Audience
 from notifier.db import Database, now_of
 from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers
 
@@ -83,4 +84,4 @@ def _ids_below(session: Session, alert: Alert, most: int) -> Sequence[int]:
     """The next readers that an alert goes to, the newest first."""
     if alert.kind.corrects:
         return reached.ids_below(session, alert, alert.plan_below, most)
-    return audience.ids_below(session, alert.sections, alert.plan_below, most)
+    return audience.ids_below(session, Audience.of(alert), alert.plan_below, most)

@@ -70,14 +70,35 @@ def bits_of(session: Session, wanted: Iterable[str]) -> tuple[int, list[str]]:
 
 
 def choice_bits(session: Session, wanted: Iterable[str]) -> int:
-    """The bits of a reader's choice. Raises InvalidInput for a section that is not offered."""
+    """The bits of an alert's sections. Raises InvalidInput for a section that is not offered."""
     bits, unknown = bits_of(session, wanted)
     if unknown:
-        slugs = ", ".join(section.slug for section in offered(session))
-        raise InvalidInput(f"Choose from these sections: {slugs}.", field="sections")
+        raise _not_offered(session)
+    return bits
+
+
+def readers_bits(session: Session, wanted: Iterable[str]) -> int:
+    """The bits of a reader's choice; sections that were offered once may be among them.
+
+    So a reader all of whose sections have been withdrawn stays apart from one who chose none,
+    and wants everything. Raises InvalidInput for what has never been a section.
+    """
+    known = {section.slug: section.id for section in session.scalars(select(Section))}
+    bits = 0
+    for slug in map(slug_of, wanted):
+        if slug not in known:
+            raise _not_offered(session)
+        bits |= 1 << known[slug]
     return bits
 
 
 def slugs_of(session: Session, bits: int) -> list[str]:
-    """The offered sections that a reader's bits stand for."""
-    return [section.slug for section in offered(session) if bits >> section.id & 1]
+    """The sections that a reader's bits stand for; those come last that are no longer offered."""
+    order = (Section.position.is_(None), Section.position, Section.id)
+    every = session.scalars(select(Section).order_by(*order))
+    return [section.slug for section in every if bits >> section.id & 1]
+
+
+def _not_offered(session: Session) -> InvalidInput:
+    slugs = ", ".join(section.slug for section in offered(session))
+    return InvalidInput(f"Choose from these sections: {slugs}.", field="sections")

@@ -1,24 +1,37 @@
-"""Opting in, changing one's mind, moving to another endpoint, and opting out."""
+"""Opting in, saying so again, changing one's mind, moving to another endpoint, and opting out."""
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from notifier import sections as sections_
-from notifier.db import now_of, upsert
+from notifier.db import Database, now_of, upsert
 from notifier.endpoints import Endpoint
 from notifier.errors import Conflict, InvalidInput, NotFound
 from notifier.keys import new_token, token_hash
-from notifier.models import Subscription, VapidPublicKey
+from notifier.models import (
+    Alert,
+    Level,
+    MutedStory,
+    OwnMessage,
+    Story,
+    Subscription,
+    VapidPublicKey,
+)
 
 KEEP_GONE_FOR = timedelta(days=30)
+MOST_MUTED = 100
+"""Stories that one reader mutes; with more, the oldest stories are heard of again."""
+
+_ATTEMPTS = 3
+_PRUNED_AT_ONCE = 500  # rows in a transaction, so that nobody waits long for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +46,35 @@ class BrowserSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How a reader proves that a subscription is theirs: a management token, or its secrets."""
+    """How a reader proves that a subscription is theirs: a management token, or its secrets.
+
+    `p256dh` must be right when it is given.
+    """
 
     endpoint: str | None = None
     auth: bytes | None = None
     management_token: str | None = None
+    p256dh: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """A recorded subscription; `management_token` is told this once and kept only as a hash."""
+    """A recorded subscription; `management_token` is kept only as a hash, so it is told here."""
 
     subscription: Subscription
     created: bool
     management_token: str
+
+
+class Pause(StrEnum):
+    """For how long a reader wants to hear nothing, but for corrections."""
+
+    DAY = "day"
+    WEEK = "week"
+    OFF = "off"
+
+
+PAUSES = {Pause.DAY: timedelta(days=1), Pause.WEEK: timedelta(weeks=1)}
 
 
 def endpoint_hash(endpoint: str) -> bytes:
@@ -59,73 +87,47 @@ def opt_in(
     browser: BrowserSubscription,
     *,
     sections: Sequence[str] | None = None,
+    level: Level | None = None,
     language: str | None = None,
+    old: Proof | None = None,
+    welcome: bool = False,
 ) -> OptIn:
-    """Record a subscription; a known endpoint with the same keys is the same subscription.
+    """Record a browser's subscription, or that it is still there; a browser has one row.
 
-    `sections` and `language` left out keep what was chosen before; no section chosen stands for
-    all of them. Raises Conflict when the endpoint is known with other keys, and InvalidInput for
-    a section or VAPID key that is not ours.
+    The row that `old` proves moves to the browser's endpoint, and what else was known of that
+    endpoint goes; without a row that it proves, a known endpoint with the same keys is the same
+    subscription. Choices that are left out stay as they were; no section chosen stands for all of
+    them. The token stays the same when `old` proved it. `welcome` asks for the welcome, which is
+    owed only to a row that this call creates. Raises Conflict when the endpoint is known with
+    other keys, and InvalidInput for a section or VAPID key that is not ours or half a proof.
     """
-    now = now_of(session)
-    token = new_token()
-    values: dict[str, Any] = {
-        "endpoint": browser.endpoint.url,
-        "endpoint_hash": endpoint_hash(browser.endpoint.url),
-        "push_service": browser.endpoint.push_service,
-        "p256dh": browser.p256dh,
-        "auth": browser.auth,
-        "vapid_key_id": _vapid_key_id(session, browser.vapid_public_key),
-        "sections": sections_.choice_bits(session, sections or ()),
-        "language": language,
-        "management_token_hash": token_hash(token),
-        "created_at": now,
-        "last_seen_at": now,
-    }
-    statement = (
-        upsert(session, Subscription)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=[Subscription.endpoint_hash])
-        .returning(Subscription)
-    )
-    created = session.scalars(statement).one_or_none()
-    if created is not None:
-        return OptIn(created, created=True, management_token=token)
-    known = session.scalars(
-        select(Subscription)
-        .where(Subscription.endpoint_hash == values["endpoint_hash"])
-        .with_for_update()
-    ).one_or_none()
-    if known is None:  # opted out in the instant between the two statements
-        raise Conflict("The subscription was changed at the same moment. Try again.")
-    if known.p256dh != browser.p256dh or not hmac.compare_digest(known.auth, browser.auth):
-        raise Conflict(
-            "This endpoint is already subscribed with other keys. "
-            "Unsubscribe in the browser and subscribe again."
-        )
-    # Those who know both secrets own the subscription: a token that was lost is replaced.
-    known.management_token_hash = values["management_token_hash"]
-    known.last_seen_at = now
-    known.gone_at = None
-    _choose(session, known, sections, language)
-    return OptIn(known, created=False, management_token=token)
+    if old is not None:
+        _check_whole(old, to_move=True)
+    for _ in range(_ATTEMPTS):
+        try:
+            with session.begin_nested():
+                row, token = _moved(session, browser, old)
+                created = row is None
+                if row is None:
+                    row = _created(session, browser, token)
+                    row.owed = OwnMessage.WELCOME if welcome else None
+                _choose(session, row, sections, level, language)
+                return OptIn(row, created=created, management_token=token)
+        except IntegrityError:  # another call has recorded the same endpoint since the look
+            continue
+    raise Conflict("The subscription was changed at the same moment. Try again.")
 
 
 def find(session: Session, proof: Proof) -> Subscription:
-    """The subscription that the proof is for. Raises NotFound for every proof that fails."""
-    if proof.management_token is not None:
-        where = Subscription.management_token_hash == token_hash(proof.management_token)
-        found = session.scalars(select(Subscription).where(where).with_for_update()).one_or_none()
-    elif proof.endpoint is not None and proof.auth is not None:
-        where = Subscription.endpoint_hash == endpoint_hash(proof.endpoint)
-        found = session.scalars(select(Subscription).where(where).with_for_update()).one_or_none()
-        if found is not None and not hmac.compare_digest(found.auth, proof.auth):
-            found = None
-    else:
-        raise InvalidInput("Prove ownership: send management_token, or endpoint and auth.")
-    if found is None:
-        raise NotFound("No such subscription.")
-    return found
+    """The subscription that the proof is for, held against others until the commit.
+
+    Raises NotFound for every proof that fails.
+    """
+    _check_whole(proof)
+    for row in _locked(session, _claimed_by(proof)):
+        if _proves(proof, row):
+            return row
+    raise NotFound("No such subscription.")
 
 
 def change(
@@ -133,43 +135,61 @@ def change(
     proof: Proof,
     *,
     sections: Sequence[str] | None = None,
+    level: Level | None = None,
     language: str | None = None,
+    pause: Pause | None = None,
+    mute: int | None = None,
+    unmute: int | None = None,
 ) -> Subscription:
-    """Change what a reader wants; what is left out stays. Raises NotFound, InvalidInput."""
-    subscription = find(session, proof)
-    _choose(session, subscription, sections, language)
-    subscription.last_seen_at = now_of(session)
-    return subscription
+    """Change what a reader wants; what is left out stays.
 
-
-def renew(session: Session, proof: Proof, browser: BrowserSubscription) -> Subscription:
-    """Replace an endpoint that the browser has given up; id, choices and token stay.
-
-    Raises NotFound when the old one is not proved, and Conflict when the new endpoint already
-    belongs to another subscription.
+    `mute` and `unmute` are ids of stories. Raises NotFound, and InvalidInput for what does not
+    exist.
     """
-    subscription = find(session, proof)
-    new_hash = endpoint_hash(browser.endpoint.url)
-    owner = session.scalars(
-        select(Subscription.id).where(Subscription.endpoint_hash == new_hash)
-    ).one_or_none()
-    if owner not in (None, subscription.id):
-        raise Conflict("The new endpoint is already subscribed.")
-    vapid_key_id = _vapid_key_id(session, browser.vapid_public_key)
+    row = find(session, proof)
     now = now_of(session)
-    subscription.endpoint = browser.endpoint.url
-    subscription.endpoint_hash = new_hash
-    subscription.push_service = browser.endpoint.push_service
-    subscription.p256dh = browser.p256dh
-    subscription.auth = browser.auth
-    subscription.vapid_key_id = vapid_key_id
-    subscription.gone_at = None
-    subscription.last_seen_at = now
-    try:
-        session.flush()
-    except IntegrityError:  # another has subscribed with it since the look above
-        raise Conflict("The new endpoint is already subscribed.") from None
-    return subscription
+    _choose(session, row, sections, level, language)
+    if pause is not None:
+        row.paused_until = now + PAUSES[pause] if pause in PAUSES else None
+    if mute is not None:
+        _mute(session, row, mute)
+    if unmute is not None:
+        session.execute(
+            delete(MutedStory).where(
+                MutedStory.subscription_id == row.id, MutedStory.story_id == unmute
+            )
+        )
+    row.last_seen_at = now
+    return row
+
+
+def muted_stories(session: Session, row: Subscription) -> list[tuple[int, str]]:
+    """The stories that a reader has muted, each with what its newest alert says; newest first."""
+    newest = (
+        select(Alert.title)
+        .where(Alert.story_id == MutedStory.story_id)
+        .order_by(Alert.revision.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(MutedStory.story_id, newest)
+        .where(MutedStory.subscription_id == row.id)
+        .order_by(MutedStory.story_id.desc())
+    )
+    return [(story_id, title or "") for story_id, title in rows]
+
+
+def ask_for_test(session: Session, proof: Proof) -> None:
+    """Have a test notification sent to the reader; the caller commits and rings a worker.
+
+    Raises NotFound, and Conflict when the push service has said that the endpoint is no more.
+    """
+    row = find(session, proof)
+    if row.gone_at is not None:
+        raise Conflict("The push service no longer knows this subscription. Subscribe again.")
+    row.owed = OwnMessage.TEST
+    row.last_seen_at = now_of(session)
 
 
 def opt_out(session: Session, proof: Proof) -> None:
@@ -177,24 +197,184 @@ def opt_out(session: Session, proof: Proof) -> None:
     session.delete(find(session, proof))
 
 
-def prune(session: Session) -> int:
-    """Delete the subscriptions that have been gone for thirty days; answers how many."""
-    result = session.execute(
-        delete(Subscription).where(Subscription.gone_at < now_of(session) - KEEP_GONE_FOR)
+def prune(db: Database, forget_unseen_after: timedelta) -> int:
+    """Delete who has been gone for thirty days, or not been seen for so long; says how many.
+
+    In steps: a few hundred rows are deleted at once, and nothing is held while looking for them.
+    """
+    with db.read() as session:
+        now = now_of(session)
+    stale = or_(
+        Subscription.gone_at < now - KEEP_GONE_FOR,
+        Subscription.last_seen_at < now - forget_unseen_after,
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    pruned = 0
+    for ids in _pages(db, stale):
+        with db.write() as session:
+            # Whoever has come back since the look stays.
+            result = session.execute(delete(Subscription).where(Subscription.id.in_(ids), stale))
+            pruned += int(result.rowcount)  # type: ignore[attr-defined]
+    return pruned
+
+
+def _pages(db: Database, condition: ColumnElement[bool]) -> Iterator[Sequence[int]]:
+    query = select(Subscription.id).where(condition).order_by(Subscription.id)
+    last = 0
+    while True:
+        with db.read() as session:
+            ids = session.scalars(query.where(Subscription.id > last).limit(_PRUNED_AT_ONCE)).all()
+        if not ids:
+            return
+        yield ids
+        last = ids[-1]
+
+
+def _moved(
+    session: Session, browser: BrowserSubscription, old: Proof | None
+) -> tuple[Subscription | None, str]:
+    """The row that is this browser's, at its endpoint, if there is one; and its token."""
+    new_hash = endpoint_hash(browser.endpoint.url)
+    at_endpoint = Subscription.endpoint_hash == new_hash
+    rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, _claimed_by(old)))
+    known = next((row for row in rows if row.endpoint_hash == new_hash), None)
+    mine = next((row for row in rows if old is not None and _proves(old, row)), None)
+    if known is not None and known is not mine and not _has_keys_of(known, browser):
+        raise Conflict(
+            "This endpoint is already subscribed with other keys. "
+            "Unsubscribe in the browser and subscribe again."
+        )
+    if mine is not None and known is not None and known is not mine:
+        session.delete(known)
+        session.flush()
+    row = mine or known
+    if row is None:
+        return None, new_token()
+    if old is not None and row is mine and old.management_token is not None:
+        token = old.management_token
+    else:  # those who know its secrets own it: a token that was lost is replaced
+        token = new_token()
+        row.management_token_hash = token_hash(token)
+    if row.endpoint_hash != new_hash or not _has_keys_of(row, browser):
+        _move(session, row, browser)
+    row.gone_at = None
+    row.last_seen_at = now_of(session)
+    session.flush()
+    return row, token
+
+
+def _move(session: Session, row: Subscription, browser: BrowserSubscription) -> None:
+    row.endpoint = browser.endpoint.url
+    row.endpoint_hash = endpoint_hash(browser.endpoint.url)
+    row.push_service = browser.endpoint.push_service
+    row.p256dh = browser.p256dh
+    row.auth = browser.auth
+    row.vapid_key_id = _vapid_key_id(session, browser.vapid_public_key)
+    row.rejected_at = None
+    row.hold_until = None
+
+
+def _created(session: Session, browser: BrowserSubscription, token: str) -> Subscription:
+    now = now_of(session)
+    row = Subscription(
+        endpoint=browser.endpoint.url,
+        endpoint_hash=endpoint_hash(browser.endpoint.url),
+        push_service=browser.endpoint.push_service,
+        p256dh=browser.p256dh,
+        auth=browser.auth,
+        vapid_key_id=_vapid_key_id(session, browser.vapid_public_key),
+        management_token_hash=token_hash(token),
+        created_at=now,
+        last_seen_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _check_whole(proof: Proof, *, to_move: bool = False) -> None:
+    """Half a proof is a mistake of the caller's. Moving takes all that the browser knew."""
+    if proof.management_token is not None:
+        return
+    secrets = (proof.endpoint, proof.auth, *([proof.p256dh] if to_move else []))
+    if None in secrets:
+        names = "endpoint, p256dh and auth" if to_move else "endpoint and auth"
+        raise InvalidInput(
+            f"Prove ownership: send management_token, or {names}.", field="old" if to_move else None
+        )
+
+
+def _claimed_by(proof: Proof) -> ColumnElement[bool]:
+    """The condition that a row may be the one that a proof is for; see `_proves`."""
+    if proof.management_token is not None:
+        return Subscription.management_token_hash == token_hash(proof.management_token)
+    return Subscription.endpoint_hash == endpoint_hash(proof.endpoint or "")
+
+
+def _proves(proof: Proof, row: Subscription) -> bool:
+    """Whether a proof is for this row; takes as long whatever is wrong with it."""
+    if proof.management_token is not None:
+        return hmac.compare_digest(
+            row.management_token_hash or b"", token_hash(proof.management_token)
+        )
+    given = (endpoint_hash(proof.endpoint or ""), proof.auth or b"")
+    matches = [
+        hmac.compare_digest(ours, theirs)
+        for ours, theirs in zip((row.endpoint_hash, row.auth), given, strict=True)
+    ]
+    if proof.p256dh is not None:
+        matches.append(hmac.compare_digest(row.p256dh, proof.p256dh))
+    return all(matches)
+
+
+def _has_keys_of(row: Subscription, browser: BrowserSubscription) -> bool:
+    same_point = hmac.compare_digest(row.p256dh, browser.p256dh)
+    return hmac.compare_digest(row.auth, browser.auth) and same_point
+
+
+def _locked(session: Session, condition: ColumnElement[bool]) -> Sequence[Subscription]:
+    """The rows as they are now, locked in one order, so that calls do not deadlock."""
+    return session.scalars(
+        select(Subscription)
+        .where(condition)
+        .order_by(Subscription.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
 
 
 def _choose(
     session: Session,
-    subscription: Subscription,
+    row: Subscription,
     sections: Sequence[str] | None,
+    level: Level | None,
     language: str | None,
 ) -> None:
     if sections is not None:
-        subscription.sections = sections_.choice_bits(session, sections)
+        row.sections = sections_.readers_bits(session, sections)
+    if level is not None:
+        row.level = level
     if language is not None:
-        subscription.language = language
+        row.language = language
+
+
+def _mute(session: Session, row: Subscription, story_id: int) -> None:
+    if session.get(Story, story_id) is None:
+        raise InvalidInput("There is no such story.", field="mute")
+    session.execute(
+        upsert(session, MutedStory)
+        .values(subscription_id=row.id, story_id=story_id)
+        .on_conflict_do_nothing()
+    )
+    mine = MutedStory.subscription_id == row.id
+    oldest_kept = (
+        select(MutedStory.story_id)
+        .where(mine)
+        .order_by(MutedStory.story_id.desc())
+        .offset(MOST_MUTED - 1)
+        .limit(1)
+        .scalar_subquery()
+    )
+    session.execute(delete(MutedStory).where(mine, MutedStory.story_id < oldest_kept))
 
 
 def _vapid_key_id(session: Session, public_key: bytes | None) -> int:

@@ -1,6 +1,7 @@
 """The documents say what the code does."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from notifier.config import Settings
@@ -30,6 +31,7 @@ def _shown(default: object) -> str:
         return ""
     if isinstance(default, tuple):
         return f"`{', '.join(default)}`"
-    if hasattr(default, "total_seconds"):
-        return f"`PT{int(default.total_seconds() // 3600)}H`"
+    if isinstance(default, timedelta):
+        hours = default // timedelta(hours=1)
+        return f"`PT{hours}H`" if hours % 24 else f"`P{hours // 24}D`"
     return f"`{default}`"

@@ -11,6 +11,7 @@ from notifier.db import Database
 from notifier.endpoints import EndpointPolicy
 from notifier.jobs import broker_url
 from notifier.links import LinkPolicy
+from notifier.reactions import Tally
 from web.queue import Queue
 
 _EXTENSION = "notifier"
@@ -25,18 +26,26 @@ class Services:
     endpoints: EndpointPolicy
     links: LinkPolicy
     queue: Queue
+    reactions: Tally
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The services of a deployment; connects to nothing yet."""
         keys.prepare_home(settings.home)
+        db = Database(settings.database)
         return cls(
             settings=settings,
-            db=Database(settings.database),
+            db=db,
             endpoints=EndpointPolicy(settings.extra_push_origins),
             links=LinkPolicy(hosts=settings.article_hosts, own_origin=settings.base_url),
             queue=Queue(broker_url(settings)),
+            reactions=Tally(db),
         )
+
+    def close(self) -> None:
+        """Save what waits in memory, and let go of the database."""
+        self.reactions.save()
+        self.db.close()
 
     def install(self, app: Flask) -> None:
         """Make `services()` answer these in the app's requests."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from notifier import subscriptions
+from notifier import own_messages, subscriptions
 from notifier.clock import boot_time
 from notifier.config import get_settings
 from notifier.db import Database
@@ -24,7 +24,7 @@ PRUNE_EVERY = timedelta(hours=1)
 log = structlog.get_logger()
 
 
-def tick(ledger: Ledger) -> None:
+def tick(db: Database, ledger: Ledger) -> None:
     """Close what time has ended, and ring for what is due."""
     ledger.tidy()
     due = ledger.due(most=app.conf.worker_concurrency)
@@ -32,6 +32,10 @@ def tick(ledger: Ledger) -> None:
         ring(Job.FAN_OUT)
     if due.batches:
         ring(Job.DELIVER, times=due.batches)
+    with db.read() as session:
+        owed = own_messages.is_due(session)
+    if owed:
+        ring(Job.OWN_MESSAGES)
 
 
 def main() -> None:
@@ -48,10 +52,9 @@ def main() -> None:
     log.info("clock_started")
     while not stop.is_set():
         try:
-            tick(ledger)
+            tick(db, ledger)
             if boot_time() >= prune_at:
-                with db.write() as session:
-                    subscriptions.prune(session)
+                subscriptions.prune(db, settings.forget_unseen_after)
                 prune_at = boot_time() + PRUNE_EVERY.total_seconds()
         except SQLAlchemyError as error:
             log.error("clock_failed", error=type(error).__name__)

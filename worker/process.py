@@ -15,11 +15,12 @@ from celery.signals import worker_process_init, worker_process_shutdown
 
 from notifier.config import get_settings
 from notifier.db import Database
-from notifier.delivery import Delivery, Sent
+from notifier.delivery import Delivery
 from notifier.endpoints import EndpointPolicy
 from notifier.keys import load_vapid_keys
 from notifier.ledger import Ledger
 from notifier.notification import Appearance
+from notifier.own_messages import OwnMessages, Publication
 from notifier.push import Sender, Transport, VapidSigner
 from notifier.setup import require
 
@@ -31,8 +32,9 @@ leaving = multiprocessing.get_context("fork").Event()
 class WorkerProcess:
     db: Database
     ledger: Ledger
-    sender: Sender[Sent]
+    sender: Sender[Any]
     delivery: Delivery
+    own_messages: OwnMessages
 
     def close(self) -> None:
         self.sender.close()
@@ -46,7 +48,7 @@ def current() -> WorkerProcess:
     db = Database(settings.database)
     require(db)
     ledger = Ledger(db)
-    sender: Sender[Sent] = Sender(
+    sender: Sender[Any] = Sender(
         Transport(
             concurrency=settings.send_concurrency,
             connect_to=settings.push_connect_to,
@@ -55,8 +57,20 @@ def current() -> WorkerProcess:
         VapidSigner(load_vapid_keys(db, settings.home), settings.vapid_subject),
         EndpointPolicy(settings.extra_push_origins),
     )
-    appearance = Appearance(icon=f"{settings.base_url}/static/icon-192.png")
-    return WorkerProcess(db, ledger, sender, Delivery(db, ledger, sender, appearance))
+    appearance = Appearance(
+        icon=f"{settings.base_url}/static/icon-192.png",
+        language=settings.publication_language,
+        service=settings.base_url,
+        tagged_hosts=settings.tagged_hosts,
+    )
+    publication = Publication(settings.publication_name, settings.home_page)
+    return WorkerProcess(
+        db,
+        ledger,
+        sender,
+        Delivery(db, ledger, sender, appearance),
+        OwnMessages(db, sender, appearance, publication),
+    )
 
 
 @worker_process_init.connect

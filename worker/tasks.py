@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from notifier.clock import boot_time
 from notifier.jobs import Job
 from worker import process
 from worker.app import app
@@ -19,8 +20,24 @@ def fan_out() -> None:
 
 @app.task(name=Job.DELIVER.value)
 def deliver() -> None:
-    """Work on whatever is due, and let another go on after a while."""
+    """Work on whatever is due, and let another go on after a while.
+
+    While a large alert goes out every process is busy here, so messages of readers' own get a turn
+    at the end: they wait for one such task at most, and an alert never waits for them.
+    """
     worker = process.current()
     worker.delivery.run(WORK_FOR, keep_going=lambda: not process.leaving.is_set())
+    worker.own_messages.send_some()
     if worker.ledger.due(most=1).batches:
         ring(Job.DELIVER)
+
+
+@app.task(name=Job.OWN_MESSAGES.value)
+def send_own_messages() -> None:
+    """Send welcomes and tests until none is due, and let another go on after a while."""
+    worker = process.current()
+    leave_at = boot_time() + WORK_FOR.total_seconds()
+    while not process.leaving.is_set() and worker.own_messages.send_some():
+        if boot_time() > leave_at:
+            ring(Job.OWN_MESSAGES)
+            return

@@ -11,6 +11,7 @@ from desktop import Desktop
 from google_push import GooglePush
 
 from notifier import audience
+from notifier.audience import Audience
 from notifier.db import Database
 from notifier.rehearsal.deployment import Deployment, rehearsal_settings
 from notifier.rehearsal.push_service import PushService
@@ -75,7 +76,7 @@ def readers(deployment: Deployment) -> int:
     """How many readers the service knows."""
     db = Database(deployment.settings.database)
     with db.read() as session:
-        size = audience.size(session, 0)
+        size = audience.size(session, Audience())
     db.close()
     return size
 

@@ -9,6 +9,7 @@ from together import together
 
 from notifier import articles, audience, sections, subscriptions
 from notifier.articles import ArticleContent, Published
+from notifier.audience import Audience
 from notifier.db import Database
 from notifier.errors import InvalidInput
 from notifier.links import LinkPolicy
@@ -167,7 +168,7 @@ def test_an_alert_goes_to_the_sections_of_its_article(
         published = put(db, article_id=f"about {names}", breaking=True, sections=names)
         assert published.alert is not None
         with db.read() as session:
-            return audience.size(session, published.alert.sections)
+            return audience.size(session, Audience(published.alert.sections))
 
     assert reach("Sport") == 6
     assert reach("sport", "WORLD") == 9

@@ -5,6 +5,7 @@ import multiprocessing
 from publication import Publication
 
 from notifier import audience
+from notifier.audience import Audience
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.ledger import Ledger
@@ -56,4 +57,4 @@ def test_processes_that_write_at_once_neither_fail_nor_lose_nor_repeat(
         assert publication.counts(alert.id) == {"audience": 120, "accepted": 120}
         assert publication.alert(alert.id).state == AlertState.FINISHED
     with db.read() as session:
-        assert audience.size(session, 0) == 120 + PROCESSES * OPT_INS
+        assert audience.size(session, Audience()) == 120 + PROCESSES * OPT_INS

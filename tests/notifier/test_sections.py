@@ -4,6 +4,7 @@ import pytest
 from publication import Publication
 
 from notifier import audience, sections
+from notifier.audience import Audience
 from notifier.db import Database
 from notifier.errors import InvalidInput
 
@@ -44,7 +45,8 @@ def test_a_section_keeps_its_bit_while_it_is_not_offered(
     offer(db, "World", "Arts")
     with db.read() as session:
         assert before is not None
-        assert sections.slugs_of(session, before.sections) == []
+        assert sections.slugs_of(session, before.sections) == ["sport"]
+        assert sections.readers_bits(session, ["sport"]) == before.sections
         assert sections.bits_of(session, ["sport"]) == (0, ["sport"])
 
     offer(db, "Arts", "SPORT")
@@ -82,14 +84,14 @@ def test_who_gets_an_alert(db: Database, publication: Publication) -> None:
 
     def reach(*names: str) -> int:
         with db.read() as session:
-            return audience.size(session, sections.choice_bits(session, names))
+            return audience.size(session, Audience(sections.choice_bits(session, names)))
 
     assert reach() == 15
     assert reach("sport") == 7
     assert reach("world") == 5
     assert reach("world", "politics") == 13
     with db.read() as session:
-        assert audience.size(session, sections.NOBODYS_CHOICE) == 1
+        assert audience.size(session, Audience(sections.NOBODYS_CHOICE)) == 1
 
 
 def test_ids_come_from_high_to_low(db: Database, publication: Publication) -> None:
@@ -97,10 +99,10 @@ def test_ids_come_from_high_to_low(db: Database, publication: Publication) -> No
 
     with db.read() as session:
         assert audience.end(session) == ids[-1] + 1
-        assert audience.ids_below(session, 0, ids[3], 2) == [ids[2], ids[1]]
+        assert audience.ids_below(session, Audience(), ids[3], 2) == [ids[2], ids[1]]
 
 
 def test_nobody_has_subscribed_yet(db: Database) -> None:
     with db.read() as session:
         assert audience.end(session) == 1
-        assert audience.size(session, 0) == 0
+        assert audience.size(session, Audience()) == 0

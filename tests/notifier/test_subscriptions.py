@@ -1,4 +1,4 @@
-"""Opting in, changing, renewing, opting out."""
+"""Opting in, changing, opting out; see test_moving for browsers that get another endpoint."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,8 +15,8 @@ from notifier import keys, subscriptions
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.errors import Conflict, InvalidInput, NotFound
-from notifier.models import Subscription
-from notifier.subscriptions import BrowserSubscription, OptIn, Proof
+from notifier.models import MutedStory, OwnMessage, Subscription
+from notifier.subscriptions import BrowserSubscription, OptIn, Pause, Proof
 
 
 def opt_in(db: Database, subscription: BrowserSubscription, **choices: Any) -> OptIn:
@@ -183,7 +183,7 @@ def test_opting_out_deletes_everything(db: Database) -> None:
 ACTIONS: list[Callable[[Session, Proof], object]] = [
     subscriptions.find,
     lambda session, proof: subscriptions.change(session, proof, language="xx"),
-    lambda session, proof: subscriptions.renew(session, proof, browser()),
+    subscriptions.ask_for_test,
     subscriptions.opt_out,
 ]
 
@@ -199,6 +199,8 @@ def test_every_proof_that_fails_gets_the_same_answer(
         Proof(endpoint=reader.endpoint.url, auth=b"not its auth key"),
         Proof(endpoint=reader.endpoint.url, auth=b""),
         Proof(endpoint=f"{reader.endpoint.url}x", auth=reader.auth),
+        Proof(endpoint=reader.endpoint.url, auth=reader.auth, p256dh=b"\x04" * 65),
+        Proof(endpoint=reader.endpoint.url, auth=reader.auth, p256dh=b""),
         Proof(management_token=""),
         Proof(management_token="x" * 22),
         Proof(management_token="wrong", endpoint=reader.endpoint.url, auth=reader.auth),
@@ -223,85 +225,88 @@ def test_half_a_proof_is_no_proof(db: Database, proof: Proof) -> None:
         subscriptions.find(session, proof)
 
 
-def test_renewing_keeps_who_one_is_and_what_one_chose(db: Database) -> None:
-    old, new = browser(), browser(auth=b"a fresh auth key")
-    recorded = opt_in(db, old, sections=["sport"], language="de")
-    before = rows(db)[0]
-    with db.write() as session:
-        session.get_one(Subscription, before.id).gone_at = now_of(session)
-
-    with db.write() as session:
-        subscriptions.renew(session, proof_of(old), new)
-
-    (row,) = rows(db)
-    assert row.endpoint == new.endpoint.url
-    assert row.endpoint_hash == subscriptions.endpoint_hash(new.endpoint.url)
-    assert row.auth == new.auth
-    assert row.gone_at is None
-    for kept in ("id", "sections", "language", "management_token_hash", "created_at"):
-        assert getattr(row, kept) == getattr(before, kept)
-    with db.read() as session:
-        subscriptions.find(session, Proof(management_token=recorded.management_token))
-        with pytest.raises(NotFound):
-            subscriptions.find(session, proof_of(old))
-
-
-def test_renewing_to_the_same_endpoint_is_fine(db: Database) -> None:
-    reader = browser()
-    opt_in(db, reader)
-
-    with db.write() as session:
-        subscriptions.renew(session, proof_of(reader), reader)
-
-    assert [row.endpoint for row in rows(db)] == [reader.endpoint.url]
-
-
-def test_nobody_renews_to_the_endpoint_of_another(db: Database) -> None:
-    reader, other = browser(), browser()
-    opt_in(db, reader)
-    opt_in(db, other)
-
-    with db.write() as session, pytest.raises(Conflict):
-        subscriptions.renew(session, proof_of(reader), other)
-
-    assert sorted(row.endpoint for row in rows(db)) == sorted(
-        [reader.endpoint.url, other.endpoint.url]
-    )
-
-
-def test_renewing_at_once_to_the_same_new_endpoint_is_a_conflict_for_all_but_one(
-    db: Database,
+def test_who_is_gone_or_was_not_seen_for_long_is_pruned(
+    db: Database, publication: Publication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = browser()
-    readers = [browser() for _ in range(6)]
-    for reader in readers:
-        opt_in(db, reader)
-
-    def renew(number: int) -> bool:
-        try:
-            with db.write() as session:
-                subscriptions.renew(session, proof_of(readers[number]), new)
-        except Conflict:
-            return False
-        return True
-
-    assert together(6, renew).count(True) == 1
-    assert len(rows(db)) == 6
-
-
-def test_who_has_been_gone_for_thirty_days_is_pruned(
-    db: Database, publication: Publication
-) -> None:
-    there, just_gone, long_gone = publication.add_readers(3)
+    monkeypatch.setattr(subscriptions, "_PRUNED_AT_ONCE", 2)
+    there, just_gone, long_gone, *unseen = publication.add_readers(8)
     with db.write() as session:
         now = now_of(session)
         session.get_one(Subscription, just_gone).gone_at = now - timedelta(days=29)
         session.get_one(Subscription, long_gone).gone_at = now - timedelta(days=31)
+        session.get_one(Subscription, there).last_seen_at = now - timedelta(days=99)
+        for reader in unseen:
+            session.get_one(Subscription, reader).last_seen_at = now - timedelta(days=101)
+
+    assert subscriptions.prune(db, timedelta(days=100)) == 6
+    assert [row.id for row in rows(db)] == [there, just_gone]
+    assert subscriptions.prune(db, timedelta(days=100)) == 0
+
+
+def test_a_pause_ends_by_itself_or_when_the_reader_says_so(db: Database) -> None:
+    reader = browser()
+    opt_in(db, reader)
+
+    def paused_for(pause: Pause | None) -> timedelta | None:
+        with db.write() as session:
+            row = subscriptions.change(session, proof_of(reader), pause=pause)
+            return row.paused_until and row.paused_until - row.last_seen_at
+
+    assert paused_for(Pause.DAY) == timedelta(days=1)
+    week = paused_for(Pause.WEEK)
+    assert week == timedelta(days=7)
+    assert timedelta(days=6) < paused_for(None) <= week, "what is left out stays"
+    assert paused_for(Pause.OFF) is None
+
+
+def test_stories_are_muted_and_heard_of_again(db: Database, publication: Publication) -> None:
+    first = publication.release("Flood")
+    publication.release("Flood is over", story_id=first.story_id)
+    second = publication.release("Fire")
+    reader = browser()
+    opt_in(db, reader)
+
+    def muted(**change: Any) -> list[tuple[int, str]]:
+        with db.write() as session:
+            row = subscriptions.change(session, proof_of(reader), **change)
+            return subscriptions.muted_stories(session, row)
+
+    assert muted(mute=first.story_id) == [(first.story_id, "Flood is over")]
+    assert muted(mute=first.story_id) == [(first.story_id, "Flood is over")]
+    assert [title for _, title in muted(mute=second.story_id)] == ["Fire", "Flood is over"]
+    assert muted(unmute=first.story_id) == [(second.story_id, "Fire")]
+    assert muted(unmute=first.story_id) == [(second.story_id, "Fire")]
+    with pytest.raises(InvalidInput) as refused:
+        muted(mute=second.story_id + 1)
+    assert refused.value.field == "mute"
+
+
+def test_who_mutes_too_many_stories_hears_of_the_oldest_again(
+    db: Database, publication: Publication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "MOST_MUTED", 2)
+    stories = [publication.release().story_id for _ in range(3)]
+    reader = browser()
+    opt_in(db, reader)
 
     with db.write() as session:
-        assert subscriptions.prune(session) == 1
+        for story_id in stories:
+            row = subscriptions.change(session, proof_of(reader), mute=story_id)
+        kept = [story_id for story_id, _ in subscriptions.muted_stories(session, row)]
 
-    assert [row.id for row in rows(db)] == [there, just_gone]
+    assert kept == [stories[2], stories[1]]
+    with db.write() as session:
+        subscriptions.opt_out(session, proof_of(reader))
+        assert session.scalars(select(MutedStory)).all() == []
+
+
+def test_a_welcome_is_owed_to_a_new_reader_who_wants_it(db: Database) -> None:
+    reader, other = browser(), browser()
+    opt_in(db, reader)
+    opt_in(db, reader, welcome=True)
+    opt_in(db, other, welcome=True)
+
+    assert [row.owed for row in rows(db)] == [None, OwnMessage.WELCOME]
 
 
 def test_an_id_is_never_given_twice(db: Database) -> None:

@@ -56,7 +56,7 @@ def make_app() -> Iterator[Callable[[Settings], Flask]]:
 
     yield make
     for app in made:
-        app.extensions["notifier"].db.close()
+        app.extensions["notifier"].close()
 
 
 @pytest.fixture

@@ -58,10 +58,13 @@ def test_other_sites_may_not(client: FlaskClient, push_subscription: Maker, orig
         client.post(URL, json={"subscription": push_subscription("b")}, headers=headers),
         client.patch(URL, json=proof | {"sections": ["sport"]}, headers=headers),
         client.delete(URL, json=proof, headers=headers),
-        client.post(f"{URL}/renew", json={}, headers=headers),
+        client.post(f"{URL}/show", json=proof, headers=headers),
+        client.post(f"{URL}/test", json=proof, headers=headers),
+        client.post("/api/v1/alerts/1/shown", headers=headers),
+        client.post("/api/v1/alerts/1/clicked", headers=headers),
     ]
 
-    assert [answer.status_code for answer in answers] == [403] * 5
+    assert [answer.status_code for answer in answers] == [403] * 8
     for answer in [*answers, client.get("/api/v1/config", headers=headers)]:
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert "Origin" in answer.headers["Vary"]

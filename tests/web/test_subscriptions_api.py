@@ -32,6 +32,8 @@ def test_config_names_what_a_page_needs_to_subscribe(client: FlaskClient, db: Da
     assert answer.json == {
         "vapid_public_key": base64.urlsafe_b64encode(key).rstrip(b"=").decode(),
         "publication": "The Daily Example",
+        "language": "en",
+        "counting": True,
         "sections": [
             {"slug": slug, "name": slug.title()}
             for slug in ("politics", "world", "business", "sport", "culture")
@@ -51,10 +53,11 @@ def test_an_opt_in_is_recorded_once_and_answers_a_token_kept_only_as_a_hash(
     again = client.post(URL, json={"subscription": browser})
 
     assert (first.status_code, again.status_code) == (201, 200)
-    chosen = {"sections": ["politics", "sport"], "language": "en-GB"}
     assert first.json is not None
     assert again.json is not None
-    assert first.json["subscription"] == again.json["subscription"] == chosen
+    for answer in (first.json, again.json):
+        assert answer["subscription"]["sections"] == ["politics", "sport"]
+        assert answer["subscription"]["language"] == "en-GB"
     (row,) = rows(db)
     assert row.endpoint == browser["endpoint"]
     assert row.management_token_hash == token_hash(again.json["management_token"])
@@ -155,8 +158,8 @@ def test_sections_and_language_change_with_either_proof(
     second = client.patch(URL, json={"management_token": token, "sections": []})
 
     assert first.status_code == second.status_code == 200
-    assert first.json == {"subscription": {"sections": ["world"], "language": "de"}}
-    assert second.json == {"subscription": {"sections": [], "language": "de"}}
+    assert _choices(first) == (["world"], "de")
+    assert _choices(second) == ([], "de")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
@@ -210,44 +213,81 @@ def test_a_reader_of_a_push_service_that_is_no_longer_accepted_can_still_leave(
     assert client.delete(URL, json=proof).status_code == 204
 
 
-def test_renewing_replaces_the_endpoint_and_keeps_the_choices_and_the_token(
+def test_with_proof_of_the_old_one_choices_and_token_move_to_the_new_endpoint(
     client: FlaskClient, db: Database, push_subscription: Maker
 ) -> None:
-    old, new = push_subscription("old"), push_subscription("new")
-    token = client.post(URL, json={"subscription": old, "sections": ["sport"]}).json[
-        "management_token"
-    ]
+    old, new, newer = (push_subscription(name) for name in ("old", "new", "newer"))
+    choices = {"sections": ["sport"], "level": "updates", "language": "de"}
+    token = client.post(URL, json={"subscription": old} | choices).json["management_token"]
     before = rows(db)[0].id
 
-    answer = client.post(
-        f"{URL}/renew",
-        json={
-            "old": {"endpoint": old["endpoint"], "auth": old["keys"]["auth"]},
-            "subscription": new,
-        },
-    )
+    by_token = {"old": {"management_token": token}, "subscription": new}
+    moved = client.post(URL, json=by_token)
+    again = client.post(URL, json=by_token)
+    by_secrets = {"old": {"endpoint": new["endpoint"], **new["keys"]}, "subscription": newer}
+    moved_on = client.post(URL, json=by_secrets | {"level": "biggest"})
 
-    assert answer.status_code == 200
-    assert answer.json == {"subscription": {"sections": ["sport"], "language": None}}
+    for answer, level in ((moved, "updates"), (again, "updates"), (moved_on, "biggest")):
+        assert answer.status_code == 200
+        held = answer.json["subscription"]
+        assert (held["sections"], held["level"], held["language"]) == (["sport"], level, "de")
+    assert moved.json["management_token"] == again.json["management_token"] == token
+    assert moved_on.json["management_token"] != token
     (row,) = rows(db)
-    assert (row.id, row.endpoint) == (before, new["endpoint"])
-    again = {"old": {"management_token": token}, "subscription": push_subscription("newer")}
-    assert client.post(f"{URL}/renew", json=again).status_code == 200
+    assert (row.id, row.endpoint) == (before, newer["endpoint"])
+    assert row.management_token_hash == token_hash(moved_on.json["management_token"])
 
 
-def test_renewing_neither_steals_nor_merges_subscriptions(
+def test_a_row_that_the_service_has_lost_is_made_again(
+    client: FlaskClient, db: Database, push_subscription: Maker
+) -> None:
+    lost = {"management_token": "of a row that is no more"}
+    body = {"subscription": push_subscription(), "old": lost, "sections": ["sport"]}
+
+    answer = client.post(URL, json=body)
+
+    assert answer.status_code == 201
+    assert _choices(answer) == (["sport"], None)
+    assert len(rows(db)) == 1
+
+
+@pytest.mark.parametrize("missing", ["endpoint", "auth", "p256dh"])
+def test_what_a_browser_had_before_is_proved_whole_or_by_token(
+    client: FlaskClient, db: Database, push_subscription: Maker, missing: str
+) -> None:
+    old = push_subscription("old")
+    client.post(URL, json={"subscription": old})
+    proof = {"endpoint": old["endpoint"], **old["keys"]}
+    del proof[missing]
+
+    answer = client.post(URL, json={"subscription": push_subscription("new"), "old": proof})
+
+    assert answer.status_code == 422
+    assert [row.endpoint for row in rows(db)] == [old["endpoint"]]
+
+
+def test_nobody_takes_over_what_they_do_not_prove(
     client: FlaskClient, db: Database, push_subscription: Maker
 ) -> None:
     mine, other = push_subscription("mine"), push_subscription("other")
     for browser in (mine, other):
         client.post(URL, json={"subscription": browser})
-    proof = {"endpoint": mine["endpoint"], "auth": mine["keys"]["auth"]}
-    wrong = {"endpoint": mine["endpoint"], "auth": other["keys"]["auth"]}
+    whole = {"endpoint": mine["endpoint"], **mine["keys"]}
+    wrong = {"endpoint": other["endpoint"], **mine["keys"]}
+    half_wrong = {"endpoint": other["endpoint"], **other["keys"], "auth": mine["keys"]["auth"]}
+    others_endpoint = mine | {"endpoint": other["endpoint"]}
 
-    taken = client.post(f"{URL}/renew", json={"old": proof, "subscription": other})
-    unproved = client.post(
-        f"{URL}/renew", json={"old": wrong, "subscription": push_subscription("new")}
-    )
+    stolen = client.post(URL, json={"subscription": others_endpoint, "old": whole})
+    new = [
+        client.post(URL, json={"subscription": push_subscription(f"n{number}"), "old": proof})
+        for number, proof in enumerate((wrong, half_wrong, {"management_token": ""}))
+    ]
 
-    assert (taken.status_code, unproved.status_code) == (409, 404)
-    assert [row.endpoint for row in rows(db)] == [mine["endpoint"], other["endpoint"]]
+    assert stolen.status_code == 409
+    assert [answer.status_code for answer in new] == [201] * 3, "proves nothing: a new reader"
+    assert [row.endpoint for row in rows(db)][:2] == [mine["endpoint"], other["endpoint"]]
+
+
+def _choices(answer: Any) -> tuple[list[str], str | None]:
+    held = answer.json["subscription"]
+    return held["sections"], held["language"]

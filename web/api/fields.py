@@ -16,6 +16,7 @@ from pydantic import (
 from notifier import endpoints
 from notifier.endpoints import Endpoint, EndpointPolicy
 from notifier.errors import InvalidInput
+from notifier.models import Level
 
 _NO_NUL = "^[^\\u0000]*$"
 
@@ -71,11 +72,20 @@ def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
         raise ValueError(str(error)) from error
 
 
+def _level(value: object) -> Level:
+    for level in Level:
+        if value == level.name.lower():
+            return level
+    raise ValueError(f"Choose one of {', '.join(LEVELS)}.")
+
+
 def _base64url(description: str, example: str) -> WithJsonSchema:
     return WithJsonSchema(
         {"type": "string", "description": description, "examples": [example], "maxLength": 128}
     )
 
+
+LEVELS = [level.name.lower() for level in Level]
 
 EXAMPLE_P256DH = (
     "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
@@ -124,6 +134,26 @@ Sections = Annotated[
         max_length=62,
         description="Slugs or names of sections; none stands for all of them.",
         examples=[["politics", "sport"]],
+    ),
+]
+LevelName = Annotated[
+    Level,
+    BeforeValidator(_level),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "enum": LEVELS,
+            "description": "How much to send: only the `biggest` stories, all `breaking` news, or "
+            "the `updates` of a story too.",
+        }
+    ),
+]
+StoryName = Annotated[
+    str,
+    Field(
+        pattern="^story-[1-9][0-9]{0,17}$",
+        description="A story, as notifications name it.",
+        examples=["story-12"],
     ),
 ]
 Language = Annotated[

@@ -6,6 +6,7 @@ that the three cannot disagree.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 
@@ -19,6 +20,7 @@ from web.services import services
 
 JSON = "application/json"
 CHANGE_RATE = "600 per minute"
+CACHES_KEEP_FOR = timedelta(minutes=1)
 
 Answer = tuple[BaseModel | None, int]
 View = Callable[..., Answer | Response]
@@ -30,7 +32,7 @@ _OF_BODIES = {
     422: "A value is not acceptable; `errors` names it.",
 }
 _OF_TOKENS = {401: "The token is missing, wrong or revoked."}
-_OF_PAGES = {403: "The page that calls does not lie on one of `ALLOWED_ORIGINS`."}
+OF_PAGES = {403: "The page that calls does not lie on one of `ALLOWED_ORIGINS`."}
 _OF_RATES = {429: "Too many requests from this address; see `Retry-After`."}
 _OF_ALL = {
     500: "A fault of the service.",
@@ -64,7 +66,7 @@ class Operation:
         if self.limited:
             found |= _OF_RATES
         if self.from_pages and self.body is not None:
-            found |= _OF_PAGES
+            found |= OF_PAGES
         return found | dict(self.own_problems)
 
 
@@ -112,6 +114,14 @@ def operation(
         return answer if rate is None else limiter.limit(rate)(answer)
 
     return declare
+
+
+def cacheable(model: BaseModel) -> Response:
+    """The answer of a view that says the same to everybody: a cache in front may keep it."""
+    response = Response(model.model_dump_json(), content_type=JSON)
+    response.cache_control.public = True
+    response.cache_control.max_age = int(CACHES_KEEP_FOR.total_seconds())
+    return response
 
 
 def operation_of(endpoint: str) -> Operation | None:
