@@ -29,7 +29,7 @@ class LinkPolicy:
         parts = urlsplit(url)
         if f"{parts.scheme}://{parts.netloc}" == self.own_origin:
             return _ascii(url, field)
-        listed = _is_listed(parts.hostname or "", parts.netloc.lower(), self.hosts)
+        listed = is_listed(parts.hostname or "", parts.netloc.lower(), self.hosts)
         if parts.scheme != "https" and not (listed and _is_loopback(parts.hostname)):
             raise InvalidInput("The link must begin with https://.", field=field)
         if self.hosts and not listed:
@@ -63,7 +63,7 @@ class LinkPolicy:
             raise InvalidInput(f"The link is longer than {MAX_URL} bytes.", field=field)
 
 
-def _is_listed(hostname: str, netloc: str, hosts: Iterable[str]) -> bool:
+def is_listed(hostname: str, netloc: str, hosts: Iterable[str]) -> bool:
     return any(host in (hostname, netloc) for host in hosts)
 
 
