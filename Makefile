@@ -5,9 +5,9 @@
 
 help:
 	@echo "make run     set up and start everything; Ctrl-C ends it"
-	@echo "make test    set up and run every test but the drills (ARGS='-k words' picks some)"
+	@echo "make test    set up and run every test (ARGS='-k words' picks some)"
 	@echo "make bench   measure this beside what people use today (ARGS=--quick, --growth, --distance)"
-	@echo "make drills  break everything on purpose and count (ROUNDS=20 DRILLS=1,4 ARGS='--seed …')"
+	@echo "make drills  break everything on purpose, for many rounds (ROUNDS=20 DRILLS=1,4)"
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make lock    lock the dependencies again after a change in pyproject.toml"
 	@echo "             (ARGS=--upgrade: the newest versions of all)"
@@ -20,7 +20,7 @@ run:
 test:
 	@scripts/system-packages
 	@scripts/bootstrap test
-	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "not drill" $(ARGS)
+	@scripts/test $(ARGS)
 
 drills:
 	@scripts/system-packages
@@ -28,6 +28,7 @@ drills:
 	PYTHONPATH=tests .venv/bin/python -m drills --rounds $(or $(ROUNDS),20) --drills "$(DRILLS)" $(ARGS)
 
 bench:
+	@scripts/system-packages bench
 	@scripts/bootstrap test
 	.venv/bin/python -m bench $(ARGS)
 
