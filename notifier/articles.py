@@ -11,12 +11,15 @@ from notifier import alerts
 from notifier import sections as sections_
 from notifier.db import now_of, upsert
 from notifier.links import LinkPolicy
-from notifier.models import Alert, Article, ArticleStatus
+from notifier.models import Alert, Article, ArticleStatus, Level
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleContent:
-    """An article as a CMS sends it; `revision` None keeps the stored one."""
+    """An article as a CMS sends it; `revision` None keeps the stored one.
+
+    `major`: it is one of the biggest stories, for readers too who want nothing else.
+    """
 
     url: str
     title: str
@@ -25,6 +28,7 @@ class ArticleContent:
     image: str | None = None
     sections: tuple[str, ...] = ()
     breaking: bool = False
+    major: bool = False
     published_at: datetime | None = None
     revision: int | None = None
 
@@ -49,6 +53,7 @@ def publish(
     *,
     validity: timedelta,
     released_by: str,
+    count_reactions: bool = False,
 ) -> Published:
     """Store an article, and raise its alert the first time it is both published and breaking.
 
@@ -68,6 +73,7 @@ def publish(
         article.sections = [sections_.slug_of(name) for name in content.sections]
         article.status = content.status
         article.breaking = content.breaking
+        article.major = content.major
         article.published_at = content.published_at
         article.revision = article.revision if content.revision is None else content.revision
         article.updated_at = now_of(session)
@@ -89,11 +95,13 @@ def publish(
                 image=article.image,
                 # An article of sections that readers cannot choose goes to those who chose none.
                 section_bits=sections_.NOBODYS_CHOICE if unknown and not bits else bits,
+                level=Level.BIGGEST if article.major else Level.BREAKING,
             ),
             story_id=article.story_id,
             flagged_article_id=article.id,
             validity=validity,
             released_by=released_by,
+            count_reactions=count_reactions,
         )
         article.story_id = alert.story_id
     return Published(article, alert, created=created, raised=raised, warnings=warnings)
@@ -122,6 +130,7 @@ def _locked(session: Session, article_id: str, url: str) -> tuple[Article, bool]
             sections=[],
             status=ArticleStatus.DRAFT,
             breaking=False,
+            major=False,
             revision=0,
             updated_at=now_of(session),
         )

@@ -1,16 +1,16 @@
 """Watching alerts go out, and stopping them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
-from notifier import alerts, articles, audience, reports
+from notifier import alerts, articles, audience, follow_ups, reports
 from notifier import sections as sections_
 from notifier.errors import Conflict
-from notifier.models import Alert, AlertState
+from notifier.models import Alert, AlertState, Level
 from notifier.reports import Progress
 from web.newsroom.blueprint import blueprint
 from web.newsroom.drafts import LONGEST_BODY, LONGEST_TITLE, AlertText
@@ -52,6 +52,10 @@ class AlertCard:
         return _STATES[AlertState(self.alert.state)]
 
     @property
+    def is_major(self) -> bool:
+        return self.alert.level == Level.BIGGEST
+
+    @property
     def served(self) -> int:
         """How many the bar counts: an alert that was ended early keeps the bar that it had."""
         counts = self.progress.counts
@@ -70,14 +74,14 @@ def home_page(text: AlertText, wrong: dict[str, str] | None = None) -> str:
     with services().db.read() as session:
         offered = sections_.offered(session)
         slugs = {section.slug for section in offered}
-        known = AlertText(sections=tuple(slug for slug in text.sections if slug in slugs))
+        known = replace(text, sections=tuple(slug for slug in text.sections if slug in slugs))
         shown = articles.latest(session, ARTICLES_SHOWN)
         return render_template(
             "newsroom/home.html",
             cards=_cards(session, alerts.latest(session, ALERTS_SHOWN)),
             articles=[(article, articles.alert_of(session, article.id)) for article in shown],
             sections=offered,
-            size=audience.size(session, known.section_bits(session)),
+            size=audience.size(session, known.audience(session)),
             text=text,
             wrong=wrong or {},
             longest_title=LONGEST_TITLE,
@@ -112,7 +116,15 @@ def latest_articles() -> str:
 @blueprint.get("/alerts/<int:alert_id>")
 def alert(alert_id: int) -> str:
     """An alert by itself, with everything that is known about it."""
-    return render_template("newsroom/alert.html", card=_card(alert_id))
+    with services().db.read() as session:
+        shown = alerts.get(session, alert_id)
+        story = _cards(session, follow_ups.of_story(session, shown.story_id))
+    return render_template(
+        "newsroom/alert.html",
+        card=next(card for card in story if card.alert.id == alert_id),
+        story=story,
+        offers=[kind for kind in follow_ups.KINDS if follow_ups.may_follow(shown, kind)],
+    )
 
 
 @blueprint.get("/alerts/<int:alert_id>/progress")

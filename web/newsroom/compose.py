@@ -19,7 +19,7 @@ def audience_size() -> str:
     """How many readers the ticked sections reach, while the form is being filled in."""
     text = AlertText.of(request.args)
     with services().db.read() as session:
-        size = audience.size(session, text.section_bits(session))
+        size = audience.size(session, text.audience(session))
     return render_template("newsroom/_audience.html", size=size)
 
 
@@ -46,6 +46,8 @@ def send() -> Response:
         return _review(text, problem=str(error))
     with services().db.write() as session:
         draft, wrong = text.checked(session, services().links)
+        if draft is not None:
+            drafts.hold(session, story_id)
         alert = drafts.already_sent(session, story_id)
         released = alert is None and draft is not None
         if alert is None and draft is not None:
@@ -54,6 +56,7 @@ def send() -> Response:
                 draft,
                 validity=services().settings.alert_validity,
                 released_by=editor.email,
+                count_reactions=services().settings.count_reactions,
                 story_id=story_id,
             )
     if alert is None:
@@ -70,7 +73,7 @@ def _review(text: AlertText, problem: str | None = None) -> Response:
     with services().db.read() as session:
         draft, wrong = text.checked(session, services().links)
         offered = {section.slug: section.name for section in sections_.offered(session)}
-        size = audience.size(session, draft.section_bits) if draft is not None else 0
+        size = audience.size(session, draft.audience) if draft is not None else 0
     if draft is None:
         return make_response(home_page(text, wrong=wrong), 422)
     with services().db.write() as session:
@@ -81,7 +84,7 @@ def _review(text: AlertText, problem: str | None = None) -> Response:
         draft=draft,
         token=token,
         size=size,
-        section_names=[offered[slug] for slug in offered if slug in text.sections],
+        sections=", ".join(offered[slug] for slug in offered if slug in text.sections),
         validity=services().settings.alert_validity,
         problem=problem,
     )

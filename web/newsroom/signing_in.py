@@ -22,6 +22,7 @@ from web.services import services
 
 _WITHOUT_SESSION = {"newsroom.sign_in", "newsroom.welcome"}
 _WITH_TEXT = {"newsroom.edit", "newsroom.review", "newsroom.send"}
+_FOLLOWING_UP = {f"{endpoint}_follow_up" for endpoint in _WITH_TEXT}
 
 # htmx stops polling when an answer has this status.
 _STOP_POLLING = 286
@@ -114,9 +115,13 @@ def refuse_forged_form(_error: CSRFError) -> BaseResponse:
 
 def _page_with_text() -> str | None:
     """The page that has the alert's text again which a form sent in vain; None for other forms."""
-    if request.endpoint not in _WITH_TEXT:
+    if request.endpoint in _WITH_TEXT:
+        page = url_for("newsroom.home")
+    elif request.endpoint in _FOLLOWING_UP:
+        page = url_for("newsroom.follow_up", **request.view_args or {})
+    else:
         return None
-    return f"{url_for('newsroom.home')}?{AlertText.sent().as_query()}"
+    return f"{page}?{AlertText.sent().as_query()}"
 
 
 def _sign_in_page(problem: str | None = None, status: int = 200) -> Response:

@@ -20,7 +20,9 @@
         const length = [...field.value.trim()].length;
         counter.textContent = length ? `${length} so far.` : "";
         counter.classList.toggle("over", length > Number(field.dataset.counts));
-        preview.textContent = field.value.trim() || placeholder;
+        const text = field.value.trim() || placeholder;
+        const marked = preview.dataset.marked || "{title}";
+        preview.textContent = marked.replace("{title}", () => text);
       };
       field.addEventListener("input", update);
       update();
