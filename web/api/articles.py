@@ -46,6 +46,7 @@ def put_article(article_id: str, body: schemas.ArticleBody) -> Answer:
             services().links,
             validity=settings.alert_validity,
             released_by=g.caller,
+            count_reactions=settings.count_reactions,
         )
         answer = schemas.PublishedAnswer.of(published)
     if published.raised:

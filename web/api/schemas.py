@@ -1,32 +1,15 @@
-"""What the API takes and answers: pydantic models, from which the OpenAPI document is made."""
+"""What the API takes and answers for the newsroom: pydantic models, as the OpenAPI document."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from notifier import endpoints, reports
+from notifier import reports
 from notifier.articles import ArticleContent, Published
-from notifier.endpoints import EndpointPolicy
-from notifier.errors import InvalidInput
 from notifier.links import MAX_URL
-from notifier.models import Alert, AlertKind, AlertState, Article, ArticleStatus
-from notifier.subscriptions import BrowserSubscription, Proof
-from web.api.fields import (
-    EXAMPLE_AUTH,
-    EXAMPLE_ENDPOINT,
-    EXAMPLE_MANAGEMENT,
-    EXAMPLE_P256DH,
-    Auth,
-    CheckedEndpoint,
-    Language,
-    Line,
-    Moment,
-    P256dh,
-    Sections,
-    Text,
-    VapidKey,
-)
+from notifier.models import Alert, AlertKind, AlertState, Article, ArticleStatus, topic_of
+from web.api.fields import Line, Moment, Text
 
 LARGEST_REVISION = 2**31 - 1
 LONGEST_ARTICLE_ID = 200
@@ -36,118 +19,6 @@ class Body(BaseModel):
     """What a request sends; a name that is not known is a mistake worth telling."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class PushKeys(BaseModel):
-    """The `keys` of a PushSubscription."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-    p256dh: P256dh
-    auth: Auth
-
-
-class PushSubscription(BaseModel):
-    """What `PushSubscription.toJSON()` gives in a browser; more than this is ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-    endpoint: CheckedEndpoint
-    keys: PushKeys
-
-    def browser(self, vapid_public_key: bytes | None) -> BrowserSubscription:
-        return BrowserSubscription(
-            self.endpoint, self.keys.p256dh, self.keys.auth, vapid_public_key
-        )
-
-
-class OptInBody(Body):
-    subscription: PushSubscription
-    sections: Sections | None = None
-    language: Language | None = None
-    vapid_public_key: VapidKey | None = None
-
-
-class ProofBody(Body):
-    """Proves that a subscription is the sender's: by token, or by `endpoint` and `auth`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"required": ["management_token"]},
-                {"required": ["endpoint", "auth"]},
-            ]
-        }
-    )
-
-    management_token: Annotated[
-        str | None,
-        Field(
-            max_length=200,
-            description="As the opt-in answered it.",
-            examples=[EXAMPLE_MANAGEMENT],
-        ),
-    ] = None
-    endpoint: Annotated[
-        str | None,
-        Field(max_length=endpoints.MAX_URL_LENGTH, examples=[EXAMPLE_ENDPOINT]),
-    ] = None
-    auth: Annotated[str | None, Field(max_length=128, examples=[EXAMPLE_AUTH])] = None
-
-    def proof(self, policy: EndpointPolicy) -> Proof:
-        """The proof as the domain compares it; what cannot be decoded proves nothing."""
-        return Proof(
-            endpoint=None if self.endpoint is None else _as_stored(self.endpoint, policy),
-            auth=None if self.auth is None else _decoded(self.auth),
-            management_token=self.management_token,
-        )
-
-
-class ChangeBody(ProofBody):
-    sections: Sections | None = None
-    language: Language | None = None
-
-
-class RenewBody(Body):
-    old: Annotated[ProofBody, Field(description="Proof of the subscription that was replaced.")]
-    subscription: PushSubscription
-    vapid_public_key: VapidKey | None = None
-
-
-class Choices(BaseModel):
-    """What a reader has chosen. No section stands for all of them."""
-
-    sections: list[str]
-    language: str | None
-
-
-class SubscriptionAnswer(BaseModel):
-    subscription: Choices
-
-
-class OptInAnswer(SubscriptionAnswer):
-    management_token: Annotated[
-        str,
-        Field(
-            description="Proves ownership later. It is told this once; an earlier one is void.",
-            examples=[EXAMPLE_MANAGEMENT],
-        ),
-    ]
-
-
-class SectionOut(BaseModel):
-    slug: str
-    name: str
-
-
-class ConfigAnswer(BaseModel):
-    """What a page needs to subscribe."""
-
-    vapid_public_key: Annotated[
-        str, Field(description="For `applicationServerKey`.", examples=[EXAMPLE_P256DH])
-    ]
-    publication: str
-    sections: list[SectionOut]
 
 
 class ArticleBody(Body):
@@ -178,6 +49,13 @@ class ArticleBody(Body):
     breaking: Annotated[
         bool, Field(description="The first time with `published` it raises one alert.")
     ] = False
+    major: Annotated[
+        bool,
+        Field(
+            description="One of the biggest stories: its alert goes to readers too who want "
+            "nothing else."
+        ),
+    ] = False
     published_at: Annotated[
         Moment | None, Field(description="With its time zone.", examples=["2030-01-31T12:00:00Z"])
     ] = None
@@ -199,6 +77,7 @@ class ArticleBody(Body):
             image=self.image,
             sections=tuple(self.sections),
             breaking=self.breaking,
+            major=self.major,
             published_at=self.published_at,
             revision=self.revision,
         )
@@ -213,6 +92,7 @@ class ArticleOut(BaseModel):
     sections: list[str]
     status: ArticleStatus
     breaking: bool
+    major: bool
     published_at: datetime | None
     revision: int
     updated_at: datetime
@@ -244,6 +124,24 @@ class PublishedAnswer(BaseModel):
         )
 
 
+class FollowUpBody(Body):
+    """What follows a story's newest alert."""
+
+    kind: Annotated[
+        Literal["update", "correction", "withdrawal"],
+        Field(
+            description="An `update` goes to readers who also want updates; the others go to "
+            "everybody who may have received an earlier alert of the story."
+        ),
+    ]
+    title: Annotated[Line, Field(max_length=300, examples=["River falls again"])]
+    body: Annotated[Text, Field(max_length=5_000)] = ""
+    url: Annotated[
+        Annotated[Text, Field(max_length=MAX_URL)] | None,
+        Field(description="Where it leads. Without it, where the earlier alert does."),
+    ] = None
+
+
 class Counts(BaseModel):
     """What became of the audience, which is the sum of all the others."""
 
@@ -273,6 +171,10 @@ class SecondsTo(BaseModel):
 
 class AlertAnswer(BaseModel):
     id: int
+    story: Annotated[str, Field(examples=["story-7"])]
+    newest: Annotated[
+        int, Field(description="The story's newest alert: the one that can be followed up.")
+    ]
     state: AlertState
     kind: AlertKind
     title: str
@@ -284,9 +186,11 @@ class AlertAnswer(BaseModel):
     seconds_to: SecondsTo
 
     @classmethod
-    def of(cls, alert: Alert, progress: reports.Progress) -> Self:
+    def of(cls, alert: Alert, newest: Alert, progress: reports.Progress) -> Self:
         return cls(
             id=alert.id,
+            story=topic_of(alert.story_id),
+            newest=newest.id,
             state=progress.state,
             kind=alert.kind,
             title=alert.title,
@@ -311,18 +215,3 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] | None = None
-
-
-def _as_stored(endpoint: str, policy: EndpointPolicy) -> str:
-    try:
-        return policy.check(endpoint).url
-    except InvalidInput:
-        # Its owner may still leave when the push service is no longer accepted.
-        return endpoint
-
-
-def _decoded(auth: str) -> bytes:
-    try:
-        return endpoints.decode_key(auth, "auth")
-    except InvalidInput:
-        return b""
