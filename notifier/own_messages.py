@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from notifier.db import Database, now_of
 from notifier.models import OpenBreaker, OwnMessage, Subscription
 from notifier.notification import Appearance
+from notifier.phrases import direction_of, has_phrases, phrases_of
 from notifier.push import (
     Accepted,
     Gone,
@@ -48,6 +49,7 @@ class _Owed(NamedTuple):
     push_service: str
     target: Target
     kind: OwnMessage
+    language: str | None
     ttl: timedelta
 
 
@@ -117,6 +119,7 @@ class OwnMessages:
             self._appearance,
             self._publication,
             datetime.now(UTC),
+            language=owed.language,
             declarative=owed.push_service == "apple",
         )
         return Message(padded=pad(rendered), ttl=owed.ttl, topic=owed.kind.value)
@@ -128,18 +131,24 @@ def render_own(
     publication: Publication,
     now: datetime,
     *,
+    language: str | None = None,
     declarative: bool = False,
 ) -> bytes:
     """The plaintext of a message: the same JSON as an alert's, see `notification.render`.
 
-    Its revision grows with time, so that a later one replaces an earlier one.
+    In the reader's language, or the publication's where there are no phrases in that. Its revision
+    grows with time, so that a later one replaces an earlier one.
     """
-    title, body = _words(kind, publication.name)
+    if language is None or not has_phrases(language):
+        language = appearance.language
+    phrases = phrases_of(language)
+    says = phrases.welcome if kind == OwnMessage.WELCOME else phrases.test
+    title, body = says(publication.name)
     notification: dict[str, Any] = {
         "title": title,
         "body": body,
-        "lang": appearance.language,
-        "dir": "auto",
+        "lang": language,
+        "dir": direction_of(language),
         "tag": kind.value,
         "timestamp": int(now.timestamp() * 1000),
         "icon": appearance.icon,
@@ -159,15 +168,6 @@ def render_own(
         notification["navigate"] = publication.home_url
         payload |= {"web_push": 8030, "mutable": True}
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _words(kind: OwnMessage, publication: str) -> tuple[str, str]:
-    if kind == OwnMessage.WELCOME:
-        return (
-            f"Welcome to the alerts of {publication}",
-            "Breaking news will reach you like this. You can change or end it on our site.",
-        )
-    return f"A test from {publication}", "Alerts arrive on this device. Nothing has happened."
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
@@ -205,6 +205,7 @@ def _take(session: Session) -> list[_Owed]:
                     row.push_service,
                     target,
                     row.owed,
+                    row.language,
                     ttl,
                 )
             )

@@ -44,6 +44,11 @@ def phrases_of(language: str) -> Phrases:
     return _PHRASES.get(language.partition("-")[0].lower(), _PHRASES["en"])
 
 
+def has_phrases(language: str) -> bool:
+    """Whether there are phrases in the language of a tag (BCP 47)."""
+    return language.partition("-")[0].lower() in _PHRASES
+
+
 def direction_of(language: str) -> str:
     """`rtl` or `ltr`: how text in the language runs, by its script where the tag names one."""
     first, *others = language.lower().split("-")

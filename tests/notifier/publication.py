@@ -65,7 +65,7 @@ class Publication:
         """Release an alert; `options` are those of Draft and of `alerts.release`."""
         draft = {
             name: options.pop(name)
-            for name in ("body", "url", "image", "section_bits", "kind")
+            for name in ("body", "url", "image", "section_bits", "kind", "level")
             if name in options
         }
         draft = {"body": "", "url": "https://www.example.com/a", "kind": AlertKind.BREAKING} | draft

@@ -32,11 +32,11 @@ _NOT_COUNTED = OF_PAGES | {404: "There is no such alert, or its reactions are no
 def recent_alerts() -> Response:
     """Of each story only the newest alert, so that nothing is repeated that was corrected or
     withdrawn. An alert that was stopped is not among them."""
+    language = services().settings.publication_language
     with services().db.read() as session:
         newest = alerts.newest_of_stories(session, _RECENT)
-        return cacheable(
-            schemas.RecentAnswer(alerts=[schemas.RecentAlert.of(alert) for alert in newest])
-        )
+        shown = [schemas.RecentAlert.of(alert, language) for alert in newest]
+    return cacheable(schemas.RecentAnswer(alerts=shown))
 
 
 @blueprint.post(f"{ALERT}/shown")

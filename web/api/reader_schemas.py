@@ -11,6 +11,7 @@ from notifier.db import now_of
 from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput
 from notifier.models import Alert, AlertKind, Level, Subscription, topic_of
+from notifier.notification import title_of
 from notifier.subscriptions import BrowserSubscription, Pause, Proof
 from web.api.fields import (
     EXAMPLE_AUTH,
@@ -211,7 +212,7 @@ class ConfigAnswer(BaseModel):
 
 
 class RecentAlert(BaseModel):
-    """An alert as its notification named it."""
+    """An alert as its notification says it."""
 
     alert: Annotated[str, Field(examples=["12"])]
     story: Annotated[str, Field(examples=["story-7"])]
@@ -223,12 +224,12 @@ class RecentAlert(BaseModel):
     released_at: datetime
 
     @classmethod
-    def of(cls, alert: Alert) -> Self:
+    def of(cls, alert: Alert, language: str) -> Self:
         return cls(
             alert=str(alert.id),
             story=topic_of(alert.story_id),
             kind=alert.kind,
-            title=alert.title,
+            title=title_of(alert.kind, alert.title, language),
             body=alert.body,
             url=alert.url,
             image=alert.image,
