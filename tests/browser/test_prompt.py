@@ -122,6 +122,14 @@ def test_a_question_that_the_reader_dismisses_counts_as_a_no(reader: Browser, si
     open_without_prompt(reader, page)
 
 
+@pytest.mark.parametrize("reader", ["firefox"], indirect=True)  # Chromium's asks nobody here
+def test_a_question_that_nobody_answers_is_pointed_to(reader: Browser, site: Site) -> None:
+    open_prompt(reader, site.put_page())
+    reader.click(YES)
+    reader.wait_for(f"{CARD}.textContent.includes('click the bell')")
+    assert reader.evaluate("Notification.permission") == "default"
+
+
 def test_a_question_that_waits_in_the_address_bar_is_pointed_to(
     reader: Browser, site: Site
 ) -> None:
