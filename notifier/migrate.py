@@ -1,11 +1,9 @@
-"""Brings a database to the newest schema, or says whether it is there."""
+"""Brings a database to the newest schema."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from notifier.db import Database
@@ -21,13 +19,6 @@ def migrate(db: Database) -> None:
                 text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ANY_LOCK_NUMBER}
             )
         command.upgrade(_config(connection), "head")
-
-
-def is_current(db: Database) -> bool:
-    """Whether the database has the schema that this version of the program expects."""
-    with db.engine.execution_options(writes=False).connect() as connection:
-        present = MigrationContext.configure(connection).get_current_revision()
-        return present == ScriptDirectory.from_config(_config(connection)).get_current_head()
 
 
 def _config(connection: Connection) -> Config:

@@ -6,11 +6,13 @@ from notifier import keys, sections
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.errors import NotReady
-from notifier.migrate import is_current, migrate
+from notifier.schema import is_current
 
 
 def prepare(settings: Settings) -> None:
     """Make what is missing and keep what is there; safe to repeat."""
+    from notifier.migrate import migrate  # alembic is large, and workers only call `require`
+
     keys.prepare_home(settings.home)
     for name in ("session", "log", "broker"):
         keys.secret(settings.home, name)

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledger_steps import claimed, plan_all, work_off
 from publication import Publication
 from sqlalchemy import text
 from together import together
@@ -12,8 +15,11 @@ from together import together
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.errors import NotReady
-from notifier.migrate import is_current, migrate
-from notifier.models import Base
+from notifier.ledger import Ledger
+from notifier.migrate import _config as migration_config
+from notifier.migrate import migrate
+from notifier.models import AlertKind, Base
+from notifier.schema import REVISION, is_current
 from notifier.setup import prepare, require
 
 GROWING = [
@@ -64,6 +70,12 @@ def test_migrating_an_empty_database_makes_what_the_models_say(empty_db: Databas
         else:
             found = connection.scalars(text("SELECT conname FROM pg_constraint"))
             assert constraints <= set(found)
+
+
+def test_the_newest_migration_is_what_is_expected(db: Database) -> None:
+    with db.engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(migration_config(connection))
+    assert scripts.get_current_head() == REVISION
 
 
 def test_migrating_twice_changes_nothing(db: Database, publication: Publication) -> None:
@@ -128,3 +140,21 @@ def test_on_postgresql_only_checkpoints_commit_asynchronously(postgresql_url: st
     with db.write() as session:
         assert session.scalar(text("SHOW synchronous_commit")) == "on"
     db.close()
+
+
+def test_what_an_earlier_version_has_sent_can_be_corrected(
+    db: Database, publication: Publication, ledger: Ledger
+) -> None:
+    ids = publication.add_readers(5)
+    alert = publication.release()
+    plan_all(ledger)
+    for lease in [claimed(ledger), claimed(ledger)]:
+        work_off(ledger, lease)
+    with db.without_foreign_keys() as connection:
+        command.downgrade(migration_config(connection), "0002")
+
+    migrate(db)
+
+    correction = publication.release(story_id=alert.story_id, kind=AlertKind.CORRECTION)
+    plan_all(ledger)
+    assert publication.planned_ids(correction.id) == ids[::-1]
