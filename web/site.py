@@ -50,6 +50,12 @@ def notifier_worker() -> Response:
     return _for_other_sites("notifier-worker.js")
 
 
+@blueprint.get("/notifier-kill-switch.js")
+def notifier_kill_switch() -> Response:
+    """What a publisher's worker imports instead, to end notifications on a site."""
+    return _for_other_sites("notifier-kill-switch.js")
+
+
 @blueprint.get("/notifier/sw.js")
 def publishers_worker() -> Response:
     """The small file that a publisher puts on its own site; on this page the site is ours."""

@@ -11,8 +11,9 @@ from notifier.config import Settings
 
 STATIC = Path(__file__).parents[2] / "web" / "static"
 MODULES = sorted(f"/{path.relative_to(STATIC)}" for path in (STATIC / "reader").rglob("*.js"))
-FOR_OTHER_SITES = ["/reader.js", "/notifier-worker.js", *MODULES]
-SCRIPTS = ["/reader.js", "/reader/prompt.js", "/notifier-worker.js", "/notifier/sw.js"]
+WORKERS = ["/notifier-worker.js", "/notifier-kill-switch.js"]
+FOR_OTHER_SITES = ["/reader.js", *WORKERS, *MODULES]
+SCRIPTS = ["/reader.js", "/reader/prompt.js", "/notifier/sw.js", *WORKERS]
 MOST_BYTES_TO_ASK = 8000
 IMAGES = ["/static/icon-192.png", "/static/icon-512.png", "/static/badge-96.png"]
 

@@ -33,6 +33,7 @@ def test_config_names_what_a_page_needs_to_subscribe(client: FlaskClient, db: Da
         "vapid_public_key": base64.urlsafe_b64encode(key).rstrip(b"=").decode(),
         "publication": "The Daily Example",
         "language": "en",
+        "hosts": ["www.example.com"],
         "counting": True,
         "sections": [
             {"slug": slug, "name": slug.title()}

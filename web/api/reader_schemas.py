@@ -206,6 +206,13 @@ class ConfigAnswer(BaseModel):
     publication: str
     language: Annotated[str, Field(description="The publication's own.", examples=["en"])]
     sections: list[SectionOut]
+    hosts: Annotated[
+        list[str],
+        Field(
+            description="Where alerts may lead besides the site itself; none: to any https host.",
+            examples=[["www.example.com"]],
+        ),
+    ]
     counting: Annotated[
         bool, Field(description="Browsers report, unnamed, what was shown and clicked.")
     ]

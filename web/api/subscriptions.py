@@ -37,6 +37,7 @@ def config() -> Response:
                 schemas.SectionOut(slug=section.slug, name=section.name)
                 for section in sections.offered(session)
             ],
+            hosts=list(settings.article_hosts),
             counting=settings.count_reactions,
         )
     return cacheable(answer)

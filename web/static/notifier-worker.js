@@ -9,7 +9,13 @@
 
   const STORAGE_PATIENCE = 500; // milliseconds; showing an alert never waits longer for storage
   const REMEMBERED_ALERTS = 50;
-  const AUDIBLE_KINDS = ["breaking", "correction"];
+  const AUDIBLE_KINDS = ["breaking", "correction", "welcome", "test"];
+  const DAY = 24 * 60 * 60 * 1000;
+  // A million browsers get an alert in the same seconds. What they tell the service because of it
+  // comes spread over this time, in milliseconds, and over many alerts.
+  const SPREAD = 10_000;
+  const SAY_AGAIN_AFTER = 30 * DAY;
+  const SAY_AGAIN_CHANCE = 1 / 20;
 
   const HOME = `${self.location.origin}/`;
 
@@ -20,33 +26,41 @@
   self.addEventListener("push", (event) => event.waitUntil(receive(event)));
   self.addEventListener("notificationclick", (event) => {
     event.notification.close();
-    event.waitUntil(open(acceptableUrl(event.notification.data?.url) || HOME));
+    const data = event.notification.data || {};
+    event.waitUntil(event.action === "mute" ? mute(data.story) : open(data));
   });
   self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(resubscribe(event)));
+  self.addEventListener("sync", (event) => event.waitUntil(tellMutes()));
 
   // ---- A message arrives ------------------------------------------------------------------
 
   async function receive(event) {
-    const notification = read(event);
-    const [optIn, remembered] = await Promise.all([
-      patiently(recall("optIn"), null),
-      patiently(rememberedAlerts(), []),
+    const message = read(event);
+    const [optIn, quietHours, mutes, remembered] = await Promise.all([
+      patiently(recall("optIn")),
+      patiently(recall("quietHours")),
+      patiently(recall("mutes")),
+      patiently(rememberedAlerts()),
     ]);
-    if (!notification) return showUnreadable(optIn);
+    if (!message) return showUnreadable(optIn);
 
-    const { alert, story, revision } = notification.data;
-    const known = new Map([...remembered.map((shown) => [shown.alert, shown]), ...shownHere]);
-    const newest = [...known.values()]
-      .filter((shown) => shown.notification.data.story === story)
-      .sort((a, b) => b.notification.data.revision - a.notification.data.revision)[0];
-    // Messages may overtake each other: a late one must not hide what is newer.
-    const overtaken = newest && newest.notification.data.revision > revision;
-    const shown = overtaken ? newest : { alert, shownAt: Date.now(), notification };
-    const heard = overtaken || known.has(alert);
+    const { story, revision, kind } = message.data;
+    const newest = [...(remembered || []), ...shownHere.values()]
+      .map((shown) => shown.notification)
+      .filter((notification) => notification.data.story === story)
+      .sort((a, b) => b.data.revision - a.data.revision)[0];
+    // Messages may come twice and overtake each other: what is newer must not be hidden.
+    const isNew = !newest || newest.data.revision < revision;
+    const notification = isNew ? prepared(message, optIn) : newest;
+    const shown = { alert: notification.data.alert, shownAt: Date.now(), notification };
+    const muted = kind === "breaking" && mutes?.includes(story);
+    const audible = isNew && AUDIBLE_KINDS.includes(kind) && !muted && !isQuiet(quietHours);
     // From here to showNotification nothing is awaited, so two messages cannot both be first.
     shownHere.set(shown.alert, shown);
-    const showing = show(shown.notification, { heard, optIn }).catch(() => showUnreadable(optIn));
-    await Promise.all([showing, rememberAlert(shown).catch(() => {})]);
+    const showing = show(notification, { audible, optIn }).catch(() => showUnreadable(optIn));
+    await Promise.allSettled([showing, rememberAlert(shown)]);
+    const counting = isNew && report(notification, "shown");
+    await Promise.allSettled([counting, tellMutes(), sayAgain(optIn)]);
   }
 
   /** The notification in a push event, in both forms in which it is sent; null if unreadable. */
@@ -62,29 +76,44 @@
     }
   }
 
-  function show({ title, options, data }, { heard, optIn }) {
+  /** A message as it is shown and remembered: a click on it needs neither storage nor network. */
+  function prepared({ title, options, data }, optIn) {
+    const { url, rate } = data.count || {};
+    const counted = optIn && url?.startsWith(`${optIn.service}/`) && Math.random() < rate;
+    const checked = { url: acceptableUrl(data.url, optIn), count: counted ? url : null };
+    return { title, options, data: { ...data, ...checked } };
+  }
+
+  async function show({ title, options, data }, { audible, optIn }) {
     const expired = Date.parse(data.expires_at) < Date.now();
-    const audible = AUDIBLE_KINDS.includes(data.kind) && !heard && !expired;
     const body = expired ? `${timeOf(data.sent_at, options.lang)} · ${options.body}` : options.body;
-    return self.registration.showNotification(title, {
+    await self.registration.showNotification(title, {
       ...withoutEmpty(options),
       body,
       badge: optIn ? `${optIn.service}/static/badge-96.png` : undefined,
       tag: options.tag || data.story,
-      renotify: audible,
-      silent: audible ? null : true,
+      renotify: audible && !expired,
+      silent: audible && !expired ? null : true,
       data,
     });
   }
 
   function showUnreadable(optIn) {
-    const title = optIn ? optIn.publication : self.location.hostname;
-    return self.registration.showNotification(title, {
-      body: "Open the site for the latest news.",
+    const { host } = self.location;
+    return self.registration.showNotification(optIn?.publication || host, {
+      body: host,
       tag: "notifier",
       silent: true,
       data: { url: HOME },
     });
+  }
+
+  /** Whether it is night for this reader, who has set from when to when by this device's clock. */
+  function isQuiet(hours) {
+    if (!hours) return false;
+    const { from, to } = hours;
+    const now = new Date().toTimeString().slice(0, "00:00".length);
+    return from <= to ? from <= now && now < to : from <= now || now < to;
   }
 
   function timeOf(moment, language) {
@@ -99,15 +128,16 @@
   // ---- A notification is clicked ----------------------------------------------------------
 
   /** Brings the tab that shows the article to the front, or opens one. Asks nobody first. */
-  async function open(url) {
+  async function open({ url = HOME, ...data }) {
     const tabs = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
     const tab = tabs.find((tab) => pageOf(tab.url) === pageOf(url));
     try {
-      if (tab) return await tab.focus();
+      await (tab ? tab.focus() : self.clients.openWindow(url));
     } catch {
       // The browser does not let us bring it to the front: open it anew.
+      if (tab) await self.clients.openWindow(url);
     }
-    return self.clients.openWindow(url);
+    await Promise.allSettled([report({ data }, "clicked"), tellMutes()]);
   }
 
   /** What of a URL says which page it is: neither the fragment nor where the reader came from. */
@@ -121,48 +151,122 @@
     return page.href;
   }
 
-  function acceptableUrl(text) {
+  /**
+   * The URL if it leads to this site, or to where the service lets alerts lead; else the home page.
+   * No host named in the service's list stands for any; before that list is known, none is let in.
+   */
+  function acceptableUrl(text, optIn) {
     try {
       const url = new URL(text);
-      const own = url.origin === self.location.origin;
-      return own || url.protocol === "https:" ? url.href : null;
+      const { protocol, host, hostname } = url;
+      const { hosts } = optIn || {};
+      const listed = hosts?.includes(host) || hosts?.includes(hostname);
+      const own = [self.location.origin, optIn?.service].includes(url.origin);
+      const secure = protocol === "https:" && (listed || hosts?.length === 0);
+      const local = protocol === "http:" && /(^|\.)localhost$/.test(hostname) && listed;
+      return own || secure || local ? url.href : HOME;
     } catch {
-      return null;
+      return HOME;
     }
   }
 
-  // ---- The browser has replaced the subscription ------------------------------------------
+  // ---- What the service is told -------------------------------------------------------------
 
+  /** Counts, unnamed, that a notification was shown or clicked, if it is one of those to count. */
+  async function report({ data }, what) {
+    if (!data.count) return;
+    if (what === "shown") await someTime();
+    const request = { method: "POST", mode: "no-cors", credentials: "omit", keepalive: true };
+    await fetch(`${data.count}/${what}`, request);
+  }
+
+  /** No more of this story. Until the service has heard of it, what still comes makes no sound. */
+  async function mute(story) {
+    await alter("mutes", (mutes) => [...new Set([...mutes, story])]);
+    await tellMutes().catch(() => self.registration.sync?.register("mutes"));
+  }
+
+  /** What could not be told without network is told at the next occasion. */
+  async function tellMutes() {
+    for (const story of (await recall("mutes")) || []) {
+      const { service, managementToken: management_token } = (await recall("optIn")) || {};
+      const proof = management_token ? { management_token } : proofOf(await subscription());
+      await ask(service, "PATCH", "subscriptions", { ...proof, mute: story });
+      await alter("mutes", (mutes) => mutes.filter((muted) => muted !== story));
+    }
+  }
+
+  /** Now and then tells that this browser is there, though its reader never comes to the site. */
+  async function sayAgain({ recordedAt } = {}) {
+    const due = recordedAt && recordedAt + SAY_AGAIN_AFTER < Date.now();
+    if (!due || Math.random() >= SAY_AGAIN_CHANCE) return;
+    await someTime();
+    await oneAtATime(async () => record(await subscription()));
+  }
+
+  /** The browser has replaced the subscription, or taken it away: the reader keeps it. */
   async function resubscribe(event) {
-    const optIn = await recall("optIn");
-    if (!optIn || !optIn.managementToken) return; // not recorded yet: the next visit does it
-    const work = async () => {
-      const subscription =
+    await oneAtATime(async () => {
+      const optIn = await recall("optIn");
+      // Not recorded yet: the next visit does it.
+      if (!optIn?.vapidPublicKey || (await recall("optedOut"))) return;
+      const replacement =
         event.newSubscription ||
+        (await subscription()) ||
         (await self.registration.pushManager.subscribe({
           userVisibleOnly: true,
           applicationServerKey: optIn.vapidPublicKey,
         }));
-      await renew(subscription, optIn);
-    };
-    await (self.navigator.locks ? self.navigator.locks.request("notifier", work) : work());
+      await record(replacement, event.oldSubscription);
+    });
   }
 
-  /** Moves the opt-in to the new endpoint; what fails here the next visit to the site mends. */
-  async function renew(subscription, optIn) {
-    const response = await fetch(`${optIn.service}/api/v1/subscriptions/renew`, {
-      method: "POST",
-      credentials: "omit",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({
-        old: { management_token: optIn.managementToken },
-        subscription: subscription.toJSON(),
-        vapid_public_key: optIn.vapidPublicKey,
-      }),
+  /** Has the service record the subscription; what fails the next visit to the site mends. */
+  async function record(current, former) {
+    const optIn = await recall("optIn");
+    if (!optIn || !current) return;
+    const { service, managementToken, vapidPublicKey, choices } = optIn;
+    const old = managementToken ? { management_token: managementToken } : proofOf(former);
+    const answer = await ask(service, "POST", "subscriptions", {
+      ...choices,
+      subscription: current.toJSON(),
+      vapid_public_key: vapidPublicKey,
+      ...(old && { old }),
     });
-    if (!response.ok) return;
-    await remember("optIn", { ...optIn, endpoint: subscription.endpoint, recordedAt: Date.now() });
+    const { publication, hosts } = await ask(service, "GET", "config");
+    await remember("optIn", {
+      ...optIn,
+      publication,
+      hosts,
+      endpoint: current.endpoint,
+      managementToken: answer.management_token,
+      recordedAt: Date.now(),
+    });
   }
+
+  async function ask(service, method, path, body) {
+    const response = await fetch(`${service}/api/v1/${path}`, {
+      method,
+      credentials: "omit",
+      headers: body ? { "Content-Type": "application/json" } : {},
+      body: body && JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${service} answered ${response.status}`);
+    return response.json();
+  }
+
+  const subscription = () => self.registration.pushManager.getSubscription();
+
+  function proofOf(subscription) {
+    const { endpoint, keys } = subscription?.toJSON() || {};
+    return endpoint && { endpoint, ...keys };
+  }
+
+  const someTime = () => new Promise((resolve) => setTimeout(resolve, Math.random() * SPREAD));
+
+  /** A page may be recording the same browser: each answer can have a new token. */
+  const oneAtATime = (work) =>
+    self.navigator.locks ? self.navigator.locks.request("notifier", work) : work();
 
   // ---- Memory: the same small database as reader.js uses ------------------------------------
 
@@ -197,6 +301,14 @@
     inStore("state", "readwrite", (state) => state.put(value, name));
   const rememberedAlerts = () => inStore("alerts", "readonly", (alerts) => alerts.getAll());
 
+  /** Changes a stored list; nobody can come in between. */
+  const alter = (name, change) =>
+    inStore("state", "readwrite", (state) => {
+      const reading = state.get(name);
+      reading.onsuccess = () => state.put(change(reading.result || []), name);
+      return reading;
+    });
+
   async function rememberAlert(shown) {
     await inStore("alerts", "readwrite", (alerts) => alerts.put(shown));
     const all = await rememberedAlerts();
@@ -206,11 +318,11 @@
     }
   }
 
-  /** What `work` answers, or `otherwise` when it fails or takes too long. */
-  function patiently(work, otherwise) {
+  /** What storage answers; undefined when it fails or takes too long. */
+  function patiently(work) {
     return Promise.race([
-      work.catch(() => otherwise),
-      new Promise((resolve) => setTimeout(resolve, STORAGE_PATIENCE, otherwise)),
+      work.catch(() => {}),
+      new Promise((resolve) => setTimeout(resolve, STORAGE_PATIENCE)),
     ]);
   }
 })();

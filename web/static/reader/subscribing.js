@@ -21,6 +21,11 @@ export function renew(reader) {
     if (settled && Date.now() < recordedAt + SYNC_EVERY) return; // another tab was first
     if (await reader.recall("optedOut")) return;
     await record(reader, {});
+    // Muted on a notification while there was no network.
+    for (const mute of (await reader.recall("mutes")) || []) {
+      await reader.call("PATCH", "subscriptions", { ...(await reader.proof()), mute });
+    }
+    await reader.forget("mutes");
   });
 }
 
@@ -45,7 +50,7 @@ async function record(reader, { choices, welcome }) {
   // Taken before the browser's subscription is replaced, which a new key makes necessary.
   const old = await reader.proof();
   await reader.remember("optIn", { ...before, service: reader.service, choices: kept });
-  const { publication, vapid_public_key } = await reader.config();
+  const { publication, hosts, vapid_public_key } = await reader.config();
   const subscription = await subscribe(vapid_public_key);
   const answer = await reader.call("POST", "subscriptions", {
     language: (document.documentElement.lang || navigator.language).slice(0, 35),
@@ -59,6 +64,7 @@ async function record(reader, { choices, welcome }) {
   await reader.remember("optIn", {
     service: reader.service,
     publication,
+    hosts,
     endpoint: subscription.endpoint,
     vapidPublicKey: vapid_public_key,
     managementToken: answer.management_token,
