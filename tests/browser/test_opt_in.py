@@ -50,8 +50,8 @@ def known_before(deployment: Deployment) -> int:
     return readers(deployment)
 
 
-def publish(deployment: Deployment, title: str, url: str) -> None:
-    """Publish a breaking article as a CMS does."""
+def publish(deployment: Deployment, title: str, url: str) -> str:
+    """Publish a breaking article as a CMS does; gives the id of its alert."""
     settings = deployment.settings
     db = Database(settings.database)
     with db.write() as session:
@@ -70,6 +70,7 @@ def publish(deployment: Deployment, title: str, url: str) -> None:
         timeout=10,
     )
     assert answer.status_code == 201, answer.text
+    return str(answer.json()["alert"]["id"])
 
 
 def readers(deployment: Deployment) -> int:
@@ -95,15 +96,17 @@ def test_a_reader_says_yes_gets_the_alert_and_opens_the_article(
         ".includes('You will get breaking news')"
     )
     assert readers(deployment) == known_before + 1
+    desktop.wait_for(lambda shown: shown.title.startswith("Welcome to the alerts of The Hill"))
 
     article = f"{site}/?story=clock-tower"
-    publish(deployment, "JUST IN: Lightning strikes the clock tower", article)
-    notification = desktop.wait_for()
+    alert = publish(deployment, "JUST IN: Lightning strikes the clock tower", article)
+    notification = desktop.wait_for(lambda shown: shown.title.startswith("JUST IN"))
     assert notification.title == "JUST IN: Lightning strikes the clock tower"
     assert "The clock was struck at 10.04 p.m." in notification.body
 
     desktop.click(notification)
-    browser.wait_for_tab(article)
+    source = f"utm_source=notifier&utm_medium=push&utm_campaign=alert-{alert}"
+    browser.wait_for_tab(f"{article}&{source}")
 
 
 def test_no_thanks_is_remembered_and_nothing_is_recorded(
