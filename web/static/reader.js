@@ -178,7 +178,14 @@
   }
 
   let configured;
-  const config = () => (configured ||= call("GET", "config"));
+  const config = async () => {
+    try {
+      return await (configured ||= call("GET", "config"));
+    } catch (error) {
+      configured = null;
+      throw error;
+    }
+  };
 
   /** The texts of the prompt, or from languages/PART/; the publisher's own go first. */
   async function texts(part = "") {
