@@ -49,7 +49,6 @@ SAMPLE = 0.05
 LONG = timedelta(seconds=60)
 ENDS_WITHIN = timedelta(seconds=180)  # a push service that throttles a third is slow
 QUIET = timedelta(milliseconds=500)
-RATE_OVER = timedelta(milliseconds=250)
 
 CHECKPOINT_SENDS = SENDS_A_CHECKPOINT
 CHECKPOINT_INTERVAL = LONGEST_UNSAVED
@@ -166,15 +165,15 @@ class Stage:
         self.wait_for_end(alert)
 
     def _note_rate(self, accepted: int) -> None:
-        """Remember the fastest that messages have ever gone out, over a quarter of a second."""
+        """Remember the fastest that messages have gone out in the time between two checkpoints."""
         now = time.monotonic()
         if self._seen and accepted < self._seen[-1][1]:
             self._seen.clear()  # another wave
         self._seen.append((now, accepted))
-        while now - self._seen[0][0] > 2 * RATE_OVER.total_seconds():
+        while now - self._seen[0][0] > 2 * CHECKPOINT_INTERVAL.total_seconds():
             self._seen.popleft()
         since, before = self._seen[0]
-        if now - since >= RATE_OVER.total_seconds():
+        if now - since >= CHECKPOINT_INTERVAL.total_seconds():
             self.rate = max(self.rate, (accepted - before) / (now - since))
 
     def bound(self, processes: int) -> int:
