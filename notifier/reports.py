@@ -1,4 +1,4 @@
-"""The read side: how an alert is getting on."""
+"""The read side: how an alert is getting on, and what browsers report of it."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from notifier import latency
-from notifier.models import COUNTS, Alert, AlertState, Batch
+from notifier.models import COUNTS, Alert, AlertState, Batch, Reaction, ReactionCount
 
 PERCENTILES = (50, 90, 99)
 
@@ -59,6 +59,22 @@ def progress_of(session: Session, shown: Sequence[Alert]) -> dict[int, Progress]
         )
         for alert in shown
     }
+
+
+def reactions_by_browser(session: Session, alert: Alert) -> dict[str, dict[Reaction, int]]:
+    """How often each reaction to an alert will have happened, by browser family.
+
+    Estimated from the reports of the share of browsers that was asked; only of families that have
+    reported something.
+    """
+    estimates: dict[str, dict[Reaction, int]] = {}
+    if alert.count_rate is None:
+        return estimates
+    query = select(ReactionCount).where(ReactionCount.alert_id == alert.id)
+    for row in session.scalars(query.order_by(ReactionCount.browser)):
+        family = estimates.setdefault(row.browser, dict.fromkeys(Reaction, 0))
+        family[Reaction(row.reaction)] = round(row.reports / alert.count_rate)
+    return estimates
 
 
 def _progress(alert: Alert, counts: dict[str, int], histogram: dict[str, int]) -> Progress:

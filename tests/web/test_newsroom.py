@@ -1,5 +1,6 @@
 """Raising alerts in the newsroom, watching them and stopping them."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,14 @@ from sqlalchemy import select
 from notifier import alerts
 from notifier.db import Database, now_of
 from notifier.ledger import Ledger
-from notifier.models import Alert, AlertState, Article, ArticleStatus
+from notifier.models import (
+    Alert,
+    AlertState,
+    Article,
+    ArticleStatus,
+    Reaction,
+    ReactionCount,
+)
 
 REVIEW = "/newsroom/alerts/review"
 SEND = "/newsroom/alerts"
@@ -288,6 +296,27 @@ def test_an_article_of_the_cms_is_listed_with_its_alert(
 def test_an_alert_that_does_not_exist_is_a_404(editor: EditorsBrowser) -> None:
     for path in ("/newsroom/alerts/99", "/newsroom/alerts/99/progress"):
         assert editor.open(path).status_code == 404
+
+
+def test_what_browsers_report_is_shown_as_an_estimate(editor: EditorsBrowser, db: Database) -> None:
+    alert_id = send_alert(editor)
+    page = f"/newsroom/alerts/{alert_id}"
+    assert "What browsers report" not in editor.open(page).text
+    with db.write() as session:
+        alerts.get(session, alert_id).count_rate = 0.25
+        for browser, reaction, reports in (
+            ("chrome", Reaction.SHOWN, 300),
+            ("firefox", Reaction.SHOWN, 10),
+            ("firefox", Reaction.CLICKED, 3),
+        ):
+            session.add(
+                ReactionCount(
+                    alert_id=alert_id, reaction=reaction, browser=browser, reports=reports
+                )
+            )
+    shown = " ".join(re.sub("<[^>]+>", " ", editor.open(page).text).split())
+    assert "Chrome 1,200 0 Firefox 40 12 Together 1,240 12" in shown
+    assert "25% of the browsers are asked, and 310 have reported it shown, 3 opened" in shown
 
 
 # ---- Stopping --------------------------------------------------------------------------------
