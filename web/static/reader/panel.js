@@ -10,29 +10,38 @@ import { openSaver } from "./panel/saving.js";
 import { element, openDialog, sheet, STYLE } from "./ui.js";
 
 const REDRAWN_AFTER = ["subscribed", "unsubscribed"];
+const UNKNOWN = 404;
 
-let open;
+let isOpen = false;
 
 /** Opens the panel over the page, unless it is open. */
 export async function openPanel(reader) {
-  if (open?.host.isConnected) return;
-  const texts = await allTexts(reader);
+  if (isOpen) return;
+  isOpen = true;
   const closed = new AbortController();
   const close = () => {
+    isOpen = false;
     closed.abort();
-    dialog.close();
+    dialog?.close();
   };
-  const dialog = openDialog("notifier-panel", {
-    texts,
-    css: PANEL_STYLE,
-    modal: true,
-    onEscape: close,
-  });
-  open = dialog;
-  const panel = drawPanel(reader, dialog.host, dialog.root, { close, signal: closed.signal });
-  dialog.show(...panel.nodes);
-  dialog.card.classList.add("panel");
-  await panel.draw();
+  let dialog;
+  try {
+    const texts = await allTexts(reader);
+    dialog = openDialog("notifier-panel", {
+      texts,
+      css: PANEL_STYLE,
+      modal: true,
+      onEscape: close,
+    });
+    const { signal } = closed;
+    const panel = drawPanel(reader, dialog.host, dialog.root, { texts, close, signal });
+    dialog.show(...panel.nodes);
+    dialog.card.classList.add("panel");
+    await panel.draw();
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 /** Makes <notifier-preferences> show the panel in the page itself. */
@@ -65,12 +74,12 @@ const allTexts = async (reader) => ({
 });
 
 /** The panel's nodes, and `draw`, which fills them by where the reader stands. */
-function drawPanel(reader, host, root, { close, signal }) {
-  const title = element("h2", { id: "title", tabIndex: -1 });
+function drawPanel(reader, host, root, { texts, close, signal }) {
+  const title = element("h2", { id: "title", tabIndex: -1, textContent: texts?.panelTitle || "" });
   const said = element("p", { className: "said", role: "status" });
   const leave = element("button", { className: "close", type: "button", textContent: "×" });
   const body = element("div", { className: "body" });
-  let texts;
+  let drawing = 0;
   let kept; // the choices of a reader who has stopped, for coming back
 
   function say(text, action) {
@@ -78,17 +87,18 @@ function drawPanel(reader, host, root, { close, signal }) {
   }
 
   async function draw() {
-    const focused = root.activeElement?.id || root.activeElement;
+    const current = ++drawing;
     texts = await allTexts(reader);
     host.lang = texts.lang;
     host.dir = texts.dir;
     title.textContent = texts.panelTitle;
     leave.setAttribute("aria-label", texts.close);
     const parts = await partsFor(await reader.status());
-    if (signal.aborted) return;
+    if (signal.aborted || current !== drawing) return;
+    const focused = root.activeElement?.id;
     body.replaceChildren(...parts);
     // What had the focus may be gone: the reader is put where reading goes on.
-    if (focused && !root.activeElement) (root.getElementById(String(focused)) || title).focus();
+    if (focused && !root.activeElement) (root.getElementById(focused) || title).focus();
   }
 
   async function partsFor(state) {
@@ -104,7 +114,8 @@ function drawPanel(reader, host, root, { close, signal }) {
     }
     if (state === "needs-home-screen") {
       const { showGuide } = await import("./guide.js");
-      return offer(texts.homeScreen, texts.showHow, () => showGuide(reader, { called: true }));
+      const show = () => [close?.(), showGuide(reader, { called: true }).catch(reader.explain)];
+      return offer(texts.homeScreen, texts.showHow, show);
     }
     if (state === "unsupported") return offer(texts.unsupported);
     const again = await reader.recall("optedOut");
@@ -117,13 +128,13 @@ function drawPanel(reader, host, root, { close, signal }) {
     const local = async () => [await quietPart(context), await languagePart(context)];
     try {
       const proof = await reader.proof();
-      if (!proof)
-        throw Object.assign(new Error("no subscription in this browser"), { status: 404 });
+      if (!proof) throw Object.assign(new Error("not subscribed here"), { status: UNKNOWN });
       const shown = reader.call("POST", "subscriptions/show", proof);
       [{ subscription: held }, config] = await Promise.all([shown, reader.config()]);
     } catch (error) {
-      if (error.status === 404)
+      if (error.status === UNKNOWN) {
         return [offer(texts.unknown, texts.reconnect, connect), ...(await local())];
+      }
       reader.explain(error);
       return [offer(texts.away, texts.again, draw), ...(await local())];
     }
@@ -197,7 +208,7 @@ function drawPanel(reader, host, root, { close, signal }) {
       if (proof) await reader.call("POST", "subscriptions/show", proof);
       return !proof;
     } catch (error) {
-      return error.status === 404;
+      return error.status === UNKNOWN;
     }
   }
 
@@ -209,14 +220,15 @@ function drawPanel(reader, host, root, { close, signal }) {
   return { draw, nodes: [head, body, said] };
 }
 
+/** Moments as the reader's own region writes them, where that is in the same language. */
 function timeFormat(language) {
-  const format = {
+  const regional = navigator.languages.find((tag) => tag.slice(0, 2).toLowerCase() === language);
+  const formatter = new Intl.DateTimeFormat(regional || language, {
     weekday: "short",
     day: "numeric",
     month: "short",
     hour: "2-digit",
     minute: "2-digit",
-  };
-  const formatter = new Intl.DateTimeFormat(language, format);
+  });
   return (moment) => formatter.format(new Date(moment));
 }

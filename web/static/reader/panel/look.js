@@ -3,7 +3,7 @@
 export const PANEL_STYLE = `
 .panel { padding: 0; display: flex; flex-direction: column; }
 dialog.panel:not([open]) { display: none; }
-dialog.panel { width: 34rem; max-height: min(100dvh, 56rem); }
+dialog.panel { width: 34rem; max-height: min(100dvh - 2rem, 56rem); }
 .panel.page { max-width: 38rem; margin-inline: auto; max-height: none; overflow: visible; animation: none; }
 .head { display: flex; align-items: center; gap: 1rem; padding: 1rem 1.25rem .5rem; }
 .head h2 { flex: 1; margin: 0; font-size: 1.3rem; }
@@ -30,10 +30,11 @@ h3 { margin: 0 0 .35rem; font-size: 1rem; line-height: 1.3; }
 input[type="time"], select { font: inherit; min-height: 2.75rem; padding: .3rem .7rem; color: inherit;
   background: var(--paper); border: 1px solid var(--line); border-radius: .6rem; max-width: 100%; }
 .times, fieldset > p { margin-bottom: .3rem; }
+select + p { margin-top: .4rem; }
 ul { list-style: none; margin: 0; padding: 0; }
 li { padding: .6rem 0; }
 li + li { border-top: 1px solid var(--rule); }
-li a { color: inherit; font-weight: 600; text-decoration-color: var(--line); text-underline-offset: .2em; }
+li a { display: block; color: inherit; font-weight: 600; text-decoration-color: var(--line); text-underline-offset: .2em; }
 .when { font-size: .85rem; }
 .between { display: flex; gap: 1rem; align-items: center; justify-content: space-between; }
 .small { min-height: 2.75rem; padding: .1rem .9rem; font-size: .9rem; margin-top: .4rem; }

@@ -35,7 +35,7 @@ export function openSaver(reader, { texts, say, held, update, draw, signal }) {
     reader.explain(error);
     if (error.status === UNKNOWN) {
       // What was chosen goes along when the reader connects again.
-      await rememberChoices(reader, Object.assign({}, held, ...waiting));
+      update(Object.assign({}, held, ...waiting));
       say("");
       return draw();
     }

@@ -24,7 +24,7 @@ export default {
   levelBiggest: "أهم الأخبار فقط",
   levelBreaking: "كل الأخبار العاجلة",
   levelUpdates: "المستجدات أيضًا",
-  pauseTitle: "إيقاف مؤقت",
+  pauseTitle: "إيقاف مؤقت أو نهائي",
   pauseDay: "ليوم واحد",
   pauseWeek: "لأسبوع",
   pausedUntil: "متوقفة مؤقتًا حتى {time}.",

@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Nur die größten Nachrichten",
   levelBreaking: "Alle Eilmeldungen",
   levelUpdates: "Auch Aktualisierungen",
-  pauseTitle: "Pause",
+  pauseTitle: "Pausieren oder beenden",
   pauseDay: "Einen Tag",
   pauseWeek: "Eine Woche",
   pausedUntil: "Pause bis {time}.",

@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Only the biggest stories",
   levelBreaking: "All breaking news",
   levelUpdates: "Updates too",
-  pauseTitle: "Pause",
+  pauseTitle: "Pause or stop",
   pauseDay: "For a day",
   pauseWeek: "For a week",
   pausedUntil: "Paused until {time}.",

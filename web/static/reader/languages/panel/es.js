@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Solo las noticias más importantes",
   levelBreaking: "Todas las noticias de última hora",
   levelUpdates: "También las actualizaciones",
-  pauseTitle: "Pausa",
+  pauseTitle: "Pausar o detener",
   pauseDay: "Un día",
   pauseWeek: "Una semana",
   pausedUntil: "En pausa hasta el {time}.",

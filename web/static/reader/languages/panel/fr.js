@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Seulement les plus grands événements",
   levelBreaking: "Toute l’actualité urgente",
   levelUpdates: "Les mises à jour aussi",
-  pauseTitle: "Pause",
+  pauseTitle: "Pause ou arrêt",
   pauseDay: "Pour un jour",
   pauseWeek: "Pour une semaine",
   pausedUntil: "En pause jusqu’au {time}.",

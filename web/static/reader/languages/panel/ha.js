@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Manyan labarai kaɗai",
   levelBreaking: "Duk labarai da ɗumi-ɗuminsu",
   levelUpdates: "Har da ƙarin bayani",
-  pauseTitle: "Dakatarwa",
+  pauseTitle: "Dakatarwa ko dainawa",
   pauseDay: "Na kwana ɗaya",
   pauseWeek: "Na mako ɗaya",
   pausedUntil: "An dakatar har zuwa {time}.",

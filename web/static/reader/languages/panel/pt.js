@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Só as notícias mais importantes",
   levelBreaking: "Todas as notícias de última hora",
   levelUpdates: "Atualizações também",
-  pauseTitle: "Pausa",
+  pauseTitle: "Pausar ou parar",
   pauseDay: "Por um dia",
   pauseWeek: "Por uma semana",
   pausedUntil: "Em pausa até {time}.",

@@ -24,7 +24,7 @@ export default {
   levelBiggest: "Habari kubwa kabisa tu",
   levelBreaking: "Habari zote za hivi punde",
   levelUpdates: "Taarifa za ziada pia",
-  pauseTitle: "Sitisha",
+  pauseTitle: "Sitisha au acha",
   pauseDay: "Kwa siku moja",
   pauseWeek: "Kwa wiki moja",
   pausedUntil: "Zimesitishwa hadi {time}.",
