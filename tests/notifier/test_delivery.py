@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from notifier import subscriptions
 from notifier.db import Database, now_of
-from notifier.delivery import Delivery
+from notifier.delivery import LONGEST_UNSAVED, Delivery
 from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
 from notifier.models import Alert, AlertState, BatchMembers, Subscription
 from notifier.notification import render
@@ -198,6 +198,36 @@ def test_a_worker_that_loses_its_lease_stops_and_the_next_one_loses_nobody(
     newsroom.deliver()
     assert newsroom.counts(alert.id) == {"audience": 1000, "accepted": 1000}
     assert newsroom.control.report()["lost"] == 0
+
+
+def test_however_long_a_checkpoint_takes_the_next_one_follows_within_half_a_second(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(5)
+    newsroom.control.set_faults([{"delay": 1.5}])
+    alert = newsroom.release()
+    clock = [1000.0]
+    monkeypatch.setattr("notifier.delivery.boot_time", lambda: clock[0])
+    monkeypatch.setattr("notifier.ledger.boot_time", lambda: clock[0])
+    ends = [clock[0]]
+    gaps: list[float] = []
+
+    class Slow(Ledger):
+        def checkpoint(self, leases: Any) -> list[Lease]:
+            gaps.append(clock[0] - ends[-1])
+            clock[0] += 1
+            ends.append(clock[0])
+            return super().checkpoint(leases)
+
+    def a_tenth_of_a_second_later() -> bool:
+        clock[0] += 0.1
+        return True
+
+    newsroom.deliver(newsroom.worker(Slow(newsroom.db)), keep_going=a_tenth_of_a_second_later)
+
+    assert newsroom.counts(alert.id) == {"audience": 5, "accepted": 5}
+    assert len(gaps) > 2
+    assert max(gaps) < (LONGEST_UNSAVED + timedelta(seconds=0.15)).total_seconds()
 
 
 class Broken(Ledger):
