@@ -38,8 +38,8 @@ def editor(app: Flask, db: Database) -> EditorsBrowser:
 
 @pytest.fixture
 def opt_in(app: Flask, push_subscription: Callable[..., dict[str, Any]]) -> OptIn:
-    def opt_in(name: str) -> None:
-        body = {"subscription": push_subscription(name)}
+    def opt_in(name: str, level: str = "breaking") -> None:
+        body = {"subscription": push_subscription(name), "level": level}
         answer = app.test_client().post("/api/v1/subscriptions", json=body)
         assert answer.status_code == 201, answer.text
 
@@ -154,11 +154,13 @@ def test_the_review_of_an_update_says_whom_it_reaches_and_what_an_iphone_does(
     editor: EditorsBrowser, db: Database, opt_in: OptIn
 ) -> None:
     opt_in("one")
+    opt_in("eager", "updates")
     first = send_alert(editor)
     deliver(db)
 
     review(editor, first, "update")
 
+    assert "Send the update now to 1 reader<" in editor.text
     assert "who also want updates" in editor.text
     assert "there it is a second notification, with a sound" in editor.text
 
@@ -350,9 +352,13 @@ def test_markup_is_text_on_every_page(editor: EditorsBrowser, db: Database) -> N
 
 
 def test_one_of_the_biggest_stories_is_for_readers_who_want_nothing_else(
-    editor: EditorsBrowser, db: Database
+    editor: EditorsBrowser, db: Database, opt_in: OptIn
 ) -> None:
+    for level in ("biggest", "breaking", "updates"):
+        opt_in(level, level)
     send_alert(editor)
+    assert "2 readers" in editor.open("/newsroom/audience").text
+    assert "3 readers" in editor.open("/newsroom/audience?biggest=yes").text
     editor.open("/newsroom/")
     editor.send("/newsroom/alerts/review", **BRIDGE, biggest="yes")
     assert "One of the biggest stories" in editor.text
