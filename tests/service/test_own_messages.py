@@ -1,0 +1,88 @@
+"""Welcome, test and counting with the whole service running."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import select
+
+from notifier.config import Settings, environment_of
+from notifier.db import Database
+from notifier.jobs import Job
+from notifier.models import ReactionCount
+from notifier.rehearsal.deployment import Deployment, LocalPushService, wait_until
+from notifier.rehearsal.rehearsal import Rehearsal
+
+pytestmark = pytest.mark.service
+
+LONG = timedelta(seconds=60)
+
+QUEUES = """
+import json
+from worker.app import app
+app.loader.import_default_modules()
+print(json.dumps([sorted(app.amqp.queues.consume_from), sorted(n for n in app.tasks)]))
+"""
+
+
+def test_every_queue_that_is_rung_is_consumed_and_every_job_is_a_task(tmp_path: Path) -> None:
+    nowhere = "redis://127.0.0.1:1/0"  # nothing is rung here
+    settings = Settings(_env_file=None, notifier_home=tmp_path, redis_url=nowhere)
+    told = subprocess.run(
+        [sys.executable, "-c", QUEUES],
+        env=environment_of(settings),
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+
+    consumed, tasks = json.loads(told)
+    assert consumed == sorted(job.value for job in Job)
+    assert set(consumed) <= set(tasks)
+
+
+def test_a_new_reader_is_welcomed_and_can_ask_for_a_test(
+    deployment: Deployment, push: LocalPushService, rehearsal: Rehearsal
+) -> None:
+    """Also while an alert goes out; and what the alert's notification reports is counted."""
+    api = f"{deployment.settings.base_url}/api/v1"
+    key = requests.get(f"{api}/config", timeout=10).json()["vapid_public_key"]
+    [browser] = push.control.add_readers(1, vapid_public_key=key, keep=True)
+
+    def kinds() -> list[str]:
+        got = [json.loads(one["data"]) for one in push.control.messages(browser["endpoint"])]
+        return [one["notification"]["data"]["kind"] for one in got]
+
+    def post(path: str, body: dict[str, Any] | None = None) -> requests.Response:
+        answer = requests.post(f"{api}{path}", json=body, timeout=10)
+        assert answer.ok
+        return answer
+
+    opted_in = post("/subscriptions", {"subscription": browser, "welcome": True})
+    wait_until(lambda: kinds() == ["welcome"], LONG, "the welcome")
+    again = post("/subscriptions", {"subscription": browser, "welcome": True})
+    assert (opted_in.status_code, again.status_code) == (201, 200)
+
+    rehearsal.enlist(5_000, [], lambda _: None)
+    alert = rehearsal.publish()
+    post("/subscriptions/test", {"management_token": again.json()["management_token"]})
+    wait_until(lambda: sorted(kinds()) == ["breaking", "test", "welcome"], LONG, "the test")
+    assert rehearsal.follow(alert["id"], LONG).alert["counts"]["accepted"] == 5_001
+
+    post(f"/alerts/{alert['id']}/shown")
+    db = Database(deployment.settings.database)
+    try:
+        wait_until(lambda: _reports(db) == [(alert["id"], "shown", 1)], LONG, "the count")
+    finally:
+        db.close()
+
+
+def _reports(db: Database) -> list[tuple[int, str, int]]:
+    with db.read() as session:
+        rows = session.scalars(select(ReactionCount))
+        return [(row.alert_id, row.reaction.value, row.reports) for row in rows]
