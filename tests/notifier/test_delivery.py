@@ -204,7 +204,7 @@ def test_however_long_a_checkpoint_takes_the_next_one_follows_within_half_a_seco
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newsroom.opt_in(5)
-    newsroom.control.set_faults([{"delay": 1.5}])
+    newsroom.control.set_faults([{"delay": 3}])
     alert = newsroom.release()
     clock = [1000.0]
     monkeypatch.setattr("notifier.delivery.boot_time", lambda: clock[0])
@@ -226,7 +226,7 @@ def test_however_long_a_checkpoint_takes_the_next_one_follows_within_half_a_seco
     newsroom.deliver(newsroom.worker(Slow(newsroom.db)), keep_going=a_tenth_of_a_second_later)
 
     assert newsroom.counts(alert.id) == {"audience": 5, "accepted": 5}
-    assert len(gaps) > 2
+    assert len(gaps) > 1
     assert max(gaps) < (LONGEST_UNSAVED + timedelta(seconds=0.15)).total_seconds()
 
 
