@@ -25,9 +25,8 @@ from notifier.endpoints import (
 from notifier.errors import InvalidInput
 
 POLICY = EndpointPolicy()
-DEVELOPMENT = EndpointPolicy(
-    ["http://localhost:9999", "https://push.example:8443", "http://[::1]:7"]
-)
+DEVELOPMENT_ORIGINS = ["http://localhost:9999", "https://push.example:8443", "http://[::1]:7"]
+DEVELOPMENT = EndpointPolicy(DEVELOPMENT_ORIGINS)
 SECRET = "s3cret-capability"  # stands in every refused URL; must never come back out
 
 
@@ -379,6 +378,22 @@ def test_whatever_is_accepted_is_the_allowed_origin_to_every_other_parser(
         assert str(yarl.URL(spelling).origin()) == endpoint.origin
         assert urlsplit(spelling).username is None
         assert curls_origin(proxy, spelling) == endpoint.origin
+
+
+@settings(max_examples=600, deadline=None)
+@given(url=URLS)
+def test_an_origin_that_has_passed_before_changes_nothing(url: str) -> None:
+    experienced = EndpointPolicy(DEVELOPMENT_ORIGINS)
+    for origin in sorted(ALLOWED_ORIGINS):
+        experienced.check(f"{origin}/x")
+    assert judgement(experienced, url) == judgement(EndpointPolicy(DEVELOPMENT_ORIGINS), url)
+
+
+def judgement(policy: EndpointPolicy, url: str) -> Endpoint | str:
+    try:
+        return policy.check(url)
+    except InvalidInput as refusal:
+        return str(refusal)
 
 
 def encode(raw: bytes) -> str:
