@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from notifier.clock import boot_time
 from notifier.jobs import Job
 from worker import process
 from worker.app import app
@@ -34,10 +33,9 @@ def deliver() -> None:
 
 @app.task(name=Job.OWN_MESSAGES.value)
 def send_own_messages() -> None:
-    """Send welcomes and tests until none is due, and let another go on after a while."""
+    """Send welcomes and tests until none is due, or until an alert is: it goes first."""
     worker = process.current()
-    leave_at = boot_time() + WORK_FOR.total_seconds()
     while not process.leaving.is_set() and worker.own_messages.send_some():
-        if boot_time() > leave_at:
-            ring(Job.OWN_MESSAGES)
-            return
+        due = worker.ledger.due(most=1)
+        if due.unplanned or due.batches:
+            return  # `deliver` sends some of the rest each time, and the clock rings for it

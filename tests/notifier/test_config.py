@@ -134,3 +134,25 @@ def test_another_process_reads_the_same_settings(
         for name, value in environment_of(settings).items():
             monkeypatch.setenv(name, value)
         assert Settings(_env_file=None) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("P90D", 90), ("90", 90), ("P29D", None), ("29", None), ("4000", None)]
+)
+def test_after_how_many_days_the_unseen_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, text: str, days: int | None
+) -> None:
+    if days is None:
+        with pytest.raises(ValidationError):
+            read(monkeypatch, FORGET_UNSEEN_AFTER=text)
+    else:
+        settings = read(monkeypatch, FORGET_UNSEEN_AFTER=text)
+        assert settings.forget_unseen_after == timedelta(days=days)
+
+
+def test_a_process_that_is_started_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, FORGET_UNSEEN_AFTER="P90D", PUBLICATION_LANGUAGE="fr-CA")
+
+    again = read(monkeypatch, **environment_of(settings))
+
+    assert again == settings
