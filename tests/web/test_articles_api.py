@@ -216,6 +216,8 @@ def test_an_alert_says_how_it_is_getting_on(
     names = "audience waiting accepted gone rejected expired left stopped superseded failed"
     assert answer.json | {"released_at": None, "expires_at": None} == {
         "id": raised["id"],
+        "story": "story-1",
+        "newest": raised["id"],
         "state": "released",
         "kind": "breaking",
         "title": BREAKING["title"],

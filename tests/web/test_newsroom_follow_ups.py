@@ -112,6 +112,18 @@ def test_a_follow_up_starts_from_the_alerts_words_and_goes_out_after_a_review(
     assert f"Your {kind} is on its way" in editor.follow().text
 
 
+def test_the_words_of_a_cms_may_be_longer_than_an_editors(
+    app: Flask, editor: EditorsBrowser, db: Database, bearer: dict[str, str]
+) -> None:
+    long = {"title": "x" * 300, "summary": "y" * 5_000, "url": BRIDGE["url"]}
+    flags = {"status": "published", "breaking": True}
+    app.test_client().put("/api/v1/articles/1", json=long | flags, headers=bearer)
+
+    correction = send_follow_up(editor, released(db)[0].id, "correction")
+
+    assert correction == released(db)[1].id
+
+
 def test_a_withdrawal_has_a_plain_line_ready_without_the_headline(
     editor: EditorsBrowser, db: Database
 ) -> None:

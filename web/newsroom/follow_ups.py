@@ -123,7 +123,8 @@ def _prefilled(after: Alert, kind: AlertKind) -> AlertText:
         return AlertText(phrases.withdrawn_title, phrases.withdrawn_body, after.url)
     if after.kind == AlertKind.WITHDRAWAL:
         return AlertText(url=after.url)
-    return AlertText(title=after.title, body=after.body, url=after.url)
+    # A CMS may have sent more than an editor can, and than any browser shows.
+    return AlertText(after.title[:LONGEST_TITLE], after.body[:LONGEST_BODY], after.url)
 
 
 def _refused(after: Alert, kind: AlertKind, text: AlertText, error: Conflict) -> Response:
