@@ -17,6 +17,7 @@ from rich.table import Table
 
 from notifier.config import get_settings
 from notifier.errors import InvalidInput
+from notifier.phrases import direction_of
 from notifier.terminal import plain_errors
 
 STATIC = Path(__file__).parents[1] / "web" / "static"
@@ -41,7 +42,14 @@ class Step:
     left: str = ""
 
 
-def embed(folder: Path, service: str, publication: str, manifest: str | None = None) -> list[Step]:
+def embed(
+    folder: Path,
+    service: str,
+    publication: str,
+    manifest: str | None = None,
+    *,
+    language: str = "en",
+) -> list[Step]:
     """Make the publisher's files in the folder that its site serves as `/`.
 
     `service` is the public origin of this service, `manifest` the manifest's path in the folder
@@ -55,7 +63,7 @@ def embed(folder: Path, service: str, publication: str, manifest: str | None = N
         name = manifest or _find_manifest(folder)
         steps = [
             _worker(folder, service),
-            _page(folder, service, publication, name),
+            _page(folder, service, publication, name, language),
             *_manifest(folder, name, publication),
         ]
         return [step() for step in steps]
@@ -101,10 +109,15 @@ def _worker(folder: Path, service: str) -> Callable[[], Step]:
     return lambda: Step(WORKER, "yours; not touched", f"Add this line to {WORKER}: {line}")
 
 
-def _page(folder: Path, service: str, publication: str, manifest: str) -> Callable[[], Step]:
+def _page(
+    folder: Path, service: str, publication: str, manifest: str, language: str
+) -> Callable[[], Step]:
     path = folder / PAGE
     page = (STATIC / "embed" / PAGE).read_text(encoding="utf-8")
     page = page.replace(_SAMPLE_SERVICE, service)
+    page = page.replace(
+        '<html lang="en">', f'<html lang="{html.escape(language)}" dir="{direction_of(language)}">'
+    )
     page = page.replace(_SAMPLE_PUBLICATION, html.escape(publication))
     page = page.replace(f"/{NEW_MANIFEST}", html.escape(f"/{manifest}"))
     if not path.exists():
@@ -224,7 +237,13 @@ def embed_command(folder: Path, manifest: str | None) -> None:
         if manifest is not None and (Path(manifest).is_absolute() or ".." in Path(manifest).parts):
             raise InvalidInput("--manifest must be a path inside DIR, such as site.webmanifest.")
         service = settings.base_url
-        steps = embed(folder, service, settings.publication_name, manifest)
+        steps = embed(
+            folder,
+            service,
+            settings.publication_name,
+            manifest,
+            language=settings.publication_language,
+        )
     table = Table("file", "what happened")
     for step in steps:
         table.add_row(step.path, step.done)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -32,6 +33,7 @@ from publisher import NONCE, Site
 from stored import delete_row, recall, rows, subscription
 
 from notifier.alerts import Draft
+from notifier.embed import embed
 from notifier.models import AlertKind, Level
 from notifier.rehearsal.deployment import Deployment, wait_until
 from notifier.rehearsal.push_service import PushService
@@ -360,12 +362,12 @@ def test_the_dialog_keeps_the_focus_and_gives_it_back(reader: Browser, site: Sit
     assert reader.evaluate("document.activeElement.dataset.notifier") == "preferences"
 
 
-def test_the_page_of_ones_own_shows_the_same_choices(
-    reader: Browser, site: Site, service: Deployment
+def test_the_page_that_embed_makes_shows_the_same_choices(
+    reader: Browser, site: Site, service: Deployment, tmp_path: Path
 ) -> None:
     row = subscribe(reader, site, service)
-    body = "<notifier-preferences></notifier-preferences>"
-    reader.open(site.put_page("/notifications.html", body=body))
+    embed(tmp_path, site.service, "The Hill Valley Telegraph")
+    reader.open(site.put("/notifications.html", (tmp_path / "notifications.html").read_text()))
     root = "document.querySelector('notifier-preferences').shadowRoot"
     reader.wait_for(f"{root}?.querySelector('#stop') != null")
     reader.click("notifier-preferences >>> #level-updates")
@@ -389,7 +391,7 @@ def test_nothing_stands_in_the_way_of_anybody(
     body = "<notifier-preferences></notifier-preferences>"
     reader.open(site.put_page("/notifications.html", body=body))
     root = "document.querySelector('notifier-preferences').shadowRoot"
-    reader.wait_for(f"{root}?.querySelector('#stop') !== null")
+    reader.wait_for(f"{root}?.querySelector('#stop') != null")
     assert serious_problems(reader) == []
 
 

@@ -66,6 +66,15 @@ def test_the_preferences_page_is_this_services_and_has_nothing_inline(site: Path
     assert " style=" not in page
 
 
+def test_the_preferences_page_is_in_the_publications_language(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBLICATION_LANGUAGE", "ar")
+    get_settings.cache_clear()
+    embed(site)
+    assert '<html lang="ar" dir="rtl">' in (site / "notifications.html").read_text()
+
+
 def test_repeating_changes_nothing(site: Path) -> None:
     embed(site)
     before = contents(site)

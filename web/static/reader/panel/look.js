@@ -16,11 +16,12 @@ dialog.panel { width: 34rem; max-height: min(100dvh - 2rem, 56rem); }
   border-radius: 0 0 14px 14px; }
 .said:empty { padding: 0; border: 0; }
 .panel { --rule: color-mix(in srgb, var(--ink) 18%, transparent); }
-fieldset, details { border: 0; border-top: 1px solid var(--rule); margin: 0; padding: .9rem 0; min-width: 0; }
-.body > :first-child { border-top: 0; }
-fieldset { display: block; }
-legend { padding: 0; float: inline-start; width: 100%; }
-legend + * { clear: both; }
+fieldset, details { border: 0; margin: .9rem 0 0; padding: 0; min-width: 0; }
+legend { padding: .9rem 0 0; width: 100%; }
+legend, details { border-top: 1px solid var(--rule); }
+.body > :first-child { margin-top: 0; }
+.body > :first-child legend { border: 0; padding-top: .3rem; }
+summary { padding-top: .5rem; }
 h3 { margin: 0 0 .35rem; font-size: 1rem; line-height: 1.3; }
 .choice { display: flex; align-items: center; gap: .7rem; min-height: 2.75rem; cursor: pointer; }
 .choice input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: var(--accent); }
