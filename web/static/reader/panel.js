@@ -185,7 +185,7 @@ function drawPanel(reader, host, root, { texts, close, signal }) {
       await reader.optIn(kept); // then it is drawn anew, by the event
       say(texts.saved);
     } catch (error) {
-      say(texts.notSaved, [texts.again, connect]);
+      say(texts.failed, [texts.again, connect]);
       reader.explain(error);
     }
   }
