@@ -105,10 +105,11 @@ class OwnMessages:
 
     def _send(self, owed: Sequence[_Owed]) -> list[tuple[_Owed, Outcome]]:
         outcomes: list[tuple[_Owed, Outcome]] = []
-        for one in owed:
+        messages = [self._message(one) for one in owed]
+        for one, message in zip(owed, messages, strict=True):
             while self._sender.free <= 0:
                 outcomes += self._sender.poll(_POLL)
-            self._sender.submit(one, one.target, self._message(one))
+            self._sender.submit(one, one.target, message)
         while self._sender.in_flight:
             outcomes += self._sender.poll(_POLL)
         return outcomes

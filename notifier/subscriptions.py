@@ -30,6 +30,8 @@ KEEP_GONE_FOR = timedelta(days=30)
 MOST_MUTED = 100
 """Stories that one reader mutes; with more, the oldest stories are heard of again."""
 
+MOST_PRUNED = 10_000
+
 _ATTEMPTS = 3
 _PRUNED_AT_ONCE = 500  # rows in a transaction, so that nobody waits long for it
 
@@ -201,6 +203,7 @@ def prune(db: Database, forget_unseen_after: timedelta) -> int:
     """Delete who has been gone for thirty days, or not been seen for so long; says how many.
 
     In steps: a few hundred rows are deleted at once, and nothing is held while looking for them.
+    A call that has deleted MOST_PRUNED leaves the others to the next one.
     """
     with db.read() as session:
         now = now_of(session)
@@ -210,6 +213,8 @@ def prune(db: Database, forget_unseen_after: timedelta) -> int:
     )
     pruned = 0
     for ids in _pages(db, stale):
+        if pruned >= MOST_PRUNED:
+            break
         with db.write() as session:
             # Whoever has come back since the look stays.
             result = session.execute(delete(Subscription).where(Subscription.id.in_(ids), stale))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -80,6 +81,23 @@ def test_a_new_reader_is_welcomed_and_can_ask_for_a_test(
         wait_until(lambda: _reports(db) == [(alert["id"], "shown", 1)], LONG, "the count")
     finally:
         db.close()
+
+
+def test_a_welcome_that_nobody_could_ring_for_is_sent_once_the_broker_is_back(
+    deployment: Deployment, push: LocalPushService
+) -> None:
+    api = f"{deployment.settings.base_url}/api/v1"
+    key = requests.get(f"{api}/config", timeout=10).json()["vapid_public_key"]
+    [browser] = push.control.add_readers(1, vapid_public_key=key, keep=True)
+    broker = deployment.programs["broker"]
+    broker.stop(SIGKILL)
+
+    body = {"subscription": browser, "welcome": True}
+    answer = requests.post(f"{api}/subscriptions", json=body, timeout=10)
+    broker.start()
+
+    assert answer.status_code == 201
+    wait_until(lambda: bool(push.control.messages(browser["endpoint"])), LONG, "the welcome")
 
 
 def _reports(db: Database) -> list[tuple[int, str, int]]:
