@@ -115,7 +115,7 @@ def test_how_much_decides_what_is_sent(
 
 
 @pytest.mark.usefixtures("only")
-def test_topics_decide_what_is_sent_and_one_stays(
+def test_sections_decide_what_is_sent_and_one_stays(
     reader: Browser, site: Site, service: Deployment, desktop: Desktop, name: str
 ) -> None:
     subscribe(reader, site, service)

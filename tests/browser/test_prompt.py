@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from axe import serious_problems
 from browser import Browser
 from chromium import Chromium
 from publisher import NONCE, Site
@@ -27,7 +28,6 @@ from notifier.rehearsal.deployment import Deployment
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
-AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js"
 LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"]
 SAMPLES = {
     "fr": "Recevez les notifications de The Hill Valley Telegraph",
@@ -318,14 +318,3 @@ def test_nothing_stands_in_the_way_of_anybody(
     reader.click(YES)
     reader.wait_for("told.includes('accepted')")
     assert serious_problems(reader) == []
-
-
-def serious_problems(browser: Browser) -> list[str]:
-    """What axe-core finds on the page, open shadow roots included, that shuts somebody out."""
-    browser.evaluate(f"void (() => {{ {AXE.read_text()} }})()")
-    found = browser.evaluate("axe.run().then((result) => result.violations)")
-    return [
-        f"{rule['id']}: {[node['html'] for node in rule['nodes']]}"
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]

@@ -6,7 +6,7 @@ export default {
   accept: "Yes please",
   decline: "No thanks",
   close: "Close",
-  choose: "Choose topics",
+  choose: "Choose sections",
   asking: "One moment: your browser asks you now.",
   pending: "Your browser asks quietly: click the bell or the icon beside the address, then allow notifications.",
   subscribing: "One moment…",
