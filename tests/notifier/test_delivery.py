@@ -22,7 +22,7 @@ LONG = timedelta(seconds=60)
 
 
 def proof_of(browser: BrowserSubscription) -> Proof:
-    return Proof(endpoint=browser.endpoint.url, auth=browser.auth)
+    return Proof(endpoint=browser.endpoint.url, p256dh=browser.p256dh, auth=browser.auth)
 
 
 def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:
@@ -314,7 +314,7 @@ def test_who_opts_out_or_renews_between_planning_and_delivery(newsroom: Newsroom
     newsroom.ledger.plan()
     with newsroom.db.write() as session:
         subscriptions.opt_out(session, proof_of(leaving))
-        subscriptions.renew(session, proof_of(moving), new_place)
+        subscriptions.opt_in(session, new_place, old=proof_of(moving))
 
     newsroom.deliver()
 
@@ -347,7 +347,7 @@ def test_a_late_410_does_not_deactivate_who_has_renewed_meanwhile(newsroom: News
     class Renewing(Ledger):
         def finish(self, lease: Lease, **options: Any) -> None:
             with newsroom.db.write() as session:
-                subscriptions.renew(session, proof_of(old_place), new_place)
+                subscriptions.opt_in(session, new_place, old=proof_of(old_place))
             super().finish(lease, **options)
 
         def checkpoint(self, leases: Any) -> list[Lease]:
