@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from notifier import alerts, audience, reached
 from notifier.alerts import Draft
 from notifier.errors import Conflict
-from notifier.models import Alert, AlertKind, Level, Story
+from notifier.models import Alert, AlertKind, AlertState, Level, Story
 
 CORRECTIONS_ARE_VALID_FOR = timedelta(days=1)
 """At least: a phone that was on when the alert came may be off for the night when it was wrong."""
@@ -33,11 +33,13 @@ class FollowedAlready(Conflict):
 def draft_after(alert: Alert, kind: AlertKind, *, title: str, body: str, url: str) -> Draft:
     """The draft of what follows an alert; `url` has passed the LinkPolicy.
 
-    An update goes to the same sections and keeps the picture. Raises Conflict unless
-    `may_follow`.
+    An update goes to the same sections and keeps the picture. One that ends an alert in
+    mid-flight takes its place: it goes to everybody whom that was for, or those whom it has not
+    reached would hear of nothing. Raises Conflict unless `may_follow`.
     """
     if not may_follow(alert, kind):
         raise Conflict("The story has been withdrawn already.")
+    is_optional = kind == AlertKind.UPDATE and alert.state != AlertState.RELEASED
     return Draft(
         title=title,
         body=body,
@@ -45,7 +47,7 @@ def draft_after(alert: Alert, kind: AlertKind, *, title: str, body: str, url: st
         kind=kind,
         section_bits=alert.sections,
         image=alert.image if kind == AlertKind.UPDATE else None,
-        level=Level.UPDATES if kind == AlertKind.UPDATE else Level(alert.level),
+        level=Level.UPDATES if is_optional else Level(alert.level),
     )
 
 

@@ -7,7 +7,7 @@ from newsroom import Newsroom
 from publication import HOUR, Publication
 from together import together
 
-from notifier import follow_ups
+from notifier import alerts, follow_ups
 from notifier.db import Database
 from notifier.errors import Conflict
 from notifier.follow_ups import FollowedAlready
@@ -36,9 +36,22 @@ def test_an_update_takes_the_place_of_the_alert_and_keeps_its_sections_and_pictu
 
     assert released
     assert (update.story_id, update.revision) == (first.story_id, 2)
-    assert (update.kind, update.level) == (AlertKind.UPDATE, Level.UPDATES)
+    assert update.kind == AlertKind.UPDATE
     assert (update.sections, update.image) == (0b101, image)
     assert publication.alert(first.id).state == AlertState.SUPERSEDED
+
+
+def test_an_update_is_for_those_who_want_updates_unless_it_cuts_an_alert_short(
+    db: Database, publication: Publication
+) -> None:
+    first = publication.release(level=Level.BIGGEST)
+    in_its_place, _ = follow_up(db, first)
+    assert in_its_place.level == Level.BIGGEST
+
+    with db.write() as session:
+        alerts.close(session, in_its_place.id, AlertState.STOPPED)
+    later, _ = follow_up(db, publication.alert(in_its_place.id), title="Traffic flows")
+    assert later.level == Level.UPDATES
 
 
 def test_what_takes_something_back_shows_no_picture_and_is_delivered_for_a_day(

@@ -187,10 +187,13 @@ def test_the_review_warns_of_the_readers_who_still_wait_for_the_earlier_alert(
         pass
 
     review(editor, first, "update")
-
     assert "is still going out" in editor.text
+    assert "2 readers who wait for it will get this update instead" in editor.text
+    assert "Send the update now to 2 readers" in editor.text
+
+    review(editor, first, "correction")
     assert "2 readers who wait for it will not get it any more" in editor.text
-    assert "Nobody wants updates yet" in editor.text
+    assert "Nobody has received it so far" in editor.text
 
 
 def test_only_the_newest_alert_of_a_story_offers_to_be_followed_up(editor: EditorsBrowser) -> None:

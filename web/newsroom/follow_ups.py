@@ -10,7 +10,7 @@ from notifier import alerts, follow_ups, reached, reports
 from notifier.errors import Conflict
 from notifier.follow_ups import FollowedAlready
 from notifier.jobs import Job
-from notifier.models import Alert, AlertKind
+from notifier.models import Alert, AlertKind, AlertState
 from notifier.notification import title_of
 from notifier.phrases import phrases_of
 from web.newsroom import sessions
@@ -176,5 +176,5 @@ def _audience(session: Session, after: Alert, draft: alerts.Draft) -> Audience:
         size=size,
         at_most=draft.kind.corrects and after.revision > 1 and size > reached.EXACT_UP_TO,
         waiting=before.counts["waiting"],
-        under_way=not before.state.final,
+        under_way=before.state == AlertState.RELEASED,
     )
