@@ -91,6 +91,10 @@ class Browser(ABC):
         """The addresses of all open tabs."""
 
     @abstractmethod
+    def close_others(self) -> None:
+        """Closes all tabs but the first, which then is in front."""
+
+    @abstractmethod
     def screenshot(self, path: Path, width: int, height: int) -> None:
         """Writes a PNG of the tab in a window of this many CSS pixels, which it then keeps."""
 

@@ -105,6 +105,13 @@ class Chromium(Browser):
         targets = self._devtools.send("Target.getTargets")["targetInfos"]
         return [target["url"] for target in targets if target["type"] == "page"]
 
+    def close_others(self) -> None:
+        own = self._devtools.send("Target.getTargetInfo")["targetInfo"]["targetId"]
+        for target in self._devtools.send("Target.getTargets")["targetInfos"]:
+            if target["type"] == "page" and target["targetId"] != own:
+                self._devtools.send("Target.closeTarget", {"targetId": target["targetId"]})
+        self._page.bring_to_front()
+
     def screenshot(self, path: Path, width: int, height: int) -> None:
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)

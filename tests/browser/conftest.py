@@ -9,6 +9,7 @@ from chromium import Chromium
 from desktop import Desktop
 from firefox import Firefox
 from google_push import GooglePush
+from notified import Outbox, opt_in
 from publisher import Publishers, Site
 
 from notifier.rehearsal.deployment import Deployment, rehearsal_settings
@@ -93,16 +94,39 @@ def site(publishers: Publishers, service: Deployment) -> Site:
     return publishers.new_site(service.settings.base_url)
 
 
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Desktop]:
+    """Where the notifications of the file's readers appear."""
+    with Desktop() as desktop:
+        yield desktop
+
+
 @pytest.fixture(scope="module", params=["firefox", "chromium"])
 def reader(
-    request: pytest.FixtureRequest, mozilla_push: PushService, google_push: GooglePush
+    request: pytest.FixtureRequest,
+    mozilla_push: PushService,
+    google_push: GooglePush,
+    screen: Desktop,
 ) -> Iterator[Browser]:
     """Runs the test once with each browser, which the file's tests share."""
-    with Desktop() as desktop:
-        browser: Browser
-        if request.param == "firefox":
-            browser = Firefox(mozilla_push.origin, desktop.environment())
-        else:
-            browser = Chromium(google_push, desktop.environment())
-        with browser:
-            yield browser
+    browser: Browser
+    if request.param == "firefox":
+        browser = Firefox(mozilla_push.origin, screen.environment())
+    else:
+        browser = Chromium(google_push, screen.environment())
+    with browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def outbox(service: Deployment) -> Iterator[Outbox]:
+    """Sends to one reader alone, as the service's worker does."""
+    outbox = Outbox(service)
+    yield outbox
+    outbox.close()
+
+
+@pytest.fixture
+def page(reader: Browser, site: Site) -> str:
+    """A page of the site on which the reader has opted in; it is open."""
+    return opt_in(reader, site)

@@ -51,6 +51,7 @@ class Notification:
     actions: dict[str, str]
     """Key to label; the key `default` is a click on the notification itself."""
     hints: dict[str, Any]
+    """All but the pixels of the icon."""
 
 
 class Desktop:
@@ -224,7 +225,7 @@ class _NotificationService(ServiceInterface):
             title=summary,
             body=body,
             actions=dict(zip(actions[::2], actions[1::2], strict=True)),
-            hints={name: variant.value for name, variant in hints.items()},
+            hints={name: variant.value for name, variant in hints.items() if name != "image-data"},
         )
         self._on_notify(notification)
         return notification.id

@@ -157,6 +157,12 @@ class Firefox(Browser):
     def urls(self) -> list[str]:
         return [context["url"] for context in self._contexts()]
 
+    def close_others(self) -> None:
+        for context in self._contexts():
+            if context["context"] != self._tab:
+                self._session.command("browsingContext.close", context=context["context"])
+        self._session.command("browsingContext.activate", context=self._tab)
+
     def screenshot(self, path: Path, width: int, height: int) -> None:
         viewport = {"width": width, "height": height}
         self._session.command("browsingContext.setViewport", context=self._tab, viewport=viewport)

@@ -1,6 +1,7 @@
 """Publishers' own web sites, on origins of their own, which embed the service's script."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ class Publishers:
 
     def __init__(self) -> None:
         self.sites: dict[str, Site] = {}
+        self.requests: Counter[str] = Counter()
+        """What was asked for, as `GET path`, on all sites together."""
         publishers = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -138,6 +141,7 @@ class Publishers:
         return site
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.requests[f"GET {request.path}"] += 1
         # Each has a second name, which the service does not allow.
         site = self.sites[f"http://{request.headers['Host'].removeprefix('unknown.')}"]
         file = site.files.get(request.path.partition("?")[0])

@@ -70,7 +70,9 @@
       const { title, body, lang, dir, icon, image, tag, timestamp, actions, data } = source;
       if (!title || !data.alert || !data.story) return null;
       const options = { body, lang, dir, icon, image, tag, timestamp, actions };
-      return { title, options, data };
+      // Safari opens this link by itself, and wants what is shown instead to have one, too.
+      const { navigate } = event.notification || {};
+      return { title, options: { ...options, navigate }, data };
     } catch {
       return null;
     }
@@ -81,7 +83,8 @@
     const { url, rate } = data.count || {};
     const counted = optIn && url?.startsWith(`${optIn.service}/`) && Math.random() < rate;
     const checked = { url: acceptableUrl(data.url, optIn), count: counted ? url : null };
-    return { title, options, data: { ...data, ...checked } };
+    const navigate = options.navigate && acceptableUrl(options.navigate, optIn);
+    return { title, options: { ...options, navigate }, data: { ...data, ...checked } };
   }
 
   async function show({ title, options, data }, { audible, optIn }) {

@@ -1,0 +1,281 @@
+"""What a click on a notification does: the article, the story muted, and what is counted."""
+
+from datetime import timedelta
+
+import pytest
+from browser import Browser
+from desktop import Desktop
+from notified import (
+    EVERYBODY,
+    Outbox,
+    follow,
+    make_alert,
+    opt_in,
+    replace_worker,
+    shown,
+    wait_until_shown,
+)
+from publisher import Site
+from sqlalchemy import select
+from stored import delete_row, recall, remember, rows, subscription
+
+from notifier import alerts, subscriptions
+from notifier.alerts import Draft
+from notifier.db import Database
+from notifier.models import Alert, Level, Reaction, ReactionCount
+from notifier.rehearsal.deployment import Deployment, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.service]
+
+LONG = timedelta(seconds=20)
+HOME = "the home page"
+NOBODY = Level.UPDATES + 1  # no reader wants so much
+
+LISTEN = """void (window.heard = [], new BroadcastChannel("heard")
+  .onmessage = ({ data }) => heard.push(data))"""
+"""Has the page hear what the worker of a test says."""
+
+
+def click(screen: Desktop, title: str, label: str | None = None) -> None:
+    """Clicks the notification that shows this title now, or its button with the label."""
+    screen.wait_for(lambda shown: shown.title == title)
+    [*_, notification] = [shown for shown in screen.notifications if shown.title == title]
+    keys = {text: key for key, text in notification.actions.items()}
+    screen.click(notification, keys[label] if label else "default")
+
+
+def release(service: Deployment, site: Site, *, counted: bool, level: int = NOBODY) -> Alert:
+    """An alert that the service knows; by itself it sends it to nobody, unless told otherwise."""
+    db = Database(service.settings.database)
+    with db.write() as session:
+        alert = alerts.release(
+            session,
+            Draft("Bridge closed", "", f"{site.origin}/bridge", level=level),
+            validity=timedelta(hours=1),
+            released_by="an editor",
+            count_reactions=counted,
+        )
+        session.flush()
+        session.expunge(alert)
+    db.close()
+    return alert
+
+
+def reported(service: Deployment, alert: Alert) -> dict[Reaction, int]:
+    db = Database(service.settings.database)
+    query = select(ReactionCount).where(ReactionCount.alert_id == alert.id)
+    with db.read() as session:
+        found = {row.reaction: row.reports for row in session.scalars(query)}
+    db.close()
+    return found
+
+
+def muted(service: Deployment, browser: Browser) -> list[int]:
+    """The stories that the service does not send to this reader any more."""
+    endpoint = subscription(browser)["endpoint"]
+    [row] = [row for row in rows(service).values() if row.endpoint == endpoint]
+    db = Database(service.settings.database)
+    with db.read() as session:
+        found = [story for story, _ in subscriptions.muted_stories(session, row)]
+    db.close()
+    return found
+
+
+@pytest.mark.usefixtures("page")
+def test_a_click_opens_the_article(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox
+) -> None:
+    article = site.put_page("/bridge", script="")
+    alert = make_alert(site, url=f"{article}?id=4&utm_source=notifier#part")
+    outbox.send(reader, alert)
+    click(screen, alert.title)
+    reader.wait_for_tab(f"{article}?id=4&utm_source=notifier#part")
+    assert shown(reader) == []
+
+
+@pytest.mark.parametrize(
+    "landed", ["", "#latest", "?utm_source=mail&utm_medium=x#notifier-alert=3"]
+)
+def test_a_tab_that_shows_the_article_is_used_again(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox, landed: str
+) -> None:
+    watch = """
+      const focus = WindowClient.prototype.focus;
+      WindowClient.prototype.focus = async function () {
+        const client = await focus.call(this);
+        new BroadcastChannel("heard").postMessage(`focused ${client.url}`);
+      };
+    """
+    opt_in(reader, site, worker=watch)
+    article = site.put_page("/article", script="") + landed
+    reader.open_beside(article)
+    reader.wait_for_tab(article)
+    reader.evaluate(LISTEN)
+    before = reader.urls()
+    alert = make_alert(site, url=f"{site.origin}/article?utm_source=notifier")
+    outbox.send(reader, alert)
+    click(screen, alert.title)
+    reader.wait_for("heard.length > 0")
+    assert reader.evaluate("heard") == [f"focused {article}"]
+    assert sorted(reader.urls()) == sorted(before)
+
+
+@pytest.mark.parametrize("label", ["Read", None])
+@pytest.mark.usefixtures("page")
+def test_the_button_reads_as_a_click_does(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox, label: str | None
+) -> None:
+    alert = make_alert(site, url=site.put_page(f"/read-{label}", script=""))
+    outbox.send(reader, alert)
+    click(screen, alert.title, label)
+    reader.wait_for_tab(alert.url)
+
+
+# What the message links to, the hosts that the service names (None: not known yet), what is opened.
+LINKS = [
+    ("javascript:alert(1)", [], HOME),
+    ("data:text/html,<p>", [], HOME),
+    ("http://news.example.com/a", [], HOME),
+    ("https://news.example.com.evil.example/", ["news.example.com"], HOME),
+    ("https://news.example.com@evil.example/", ["news.example.com"], HOME),
+    ("https://evil.example/", None, HOME),
+    ("", [], HOME),
+    (None, [], HOME),
+    ("/relative", [], HOME),
+    ("https://news.example.com/a", ["news.example.com"], "https://news.example.com/a"),
+    ("https://news.example.com:4/", ["news.example.com:4"], "https://news.example.com:4/"),
+    ("https://anywhere.example/a", [], "https://anywhere.example/a"),
+]
+
+
+@pytest.mark.usefixtures("page")
+def test_only_what_the_publication_links_to_is_opened(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    opted_in = recall(reader, "optIn")
+    assert opted_in["hosts"] == []
+    for url, hosts, opened in LINKS:
+        remember(reader, "optIn", opted_in | {"hosts": hosts})
+        alert = make_alert(site)
+        outbox.send_changed(reader, alert, url=url)
+        leads_to = wait_until_shown(reader, alert.title)["data"]["url"]
+        assert leads_to == (f"{site.origin}/" if opened is HOME else opened), url
+
+
+@pytest.mark.usefixtures("page")
+def test_a_bad_link_leads_home(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox
+) -> None:
+    alert = make_alert(site)
+    outbox.send_changed(reader, alert, url="javascript:alert(1)")
+    reader.open(site.put_page("/elsewhere", script=""))
+    click(screen, alert.title)
+    reader.wait_for_tab(f"{site.origin}/")
+
+
+# ---- The story is muted ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("page")
+def test_a_story_is_muted_from_its_notification(
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, outbox: Outbox
+) -> None:
+    tabs = reader.urls()
+    alert = release(service, site, counted=False)
+    alert.title = f"Muted in {reader.name}"
+    outbox.send(reader, alert)
+    click(screen, alert.title, "Mute this story")
+    wait_until(lambda: muted(service, reader) == [alert.story_id], LONG, "the story to be muted")
+    assert shown(reader) == []
+    assert recall(reader, "mutes") == []
+    assert reader.urls() == tabs
+
+
+def test_without_network_the_mute_waits_and_what_comes_is_silent(
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, outbox: Outbox
+) -> None:
+    opt_in(reader, site)
+    replace_worker(
+        reader, site, "self.fetch = async () => { throw new TypeError(); };" + site.worker
+    )
+    alert = release(service, site, counted=False)
+    alert.title = f"Muted without network in {reader.name}"
+    outbox.send(reader, alert)
+    click(screen, alert.title, "Mute this story")
+    reader.wait_for("told.includes('ready')")
+    wait_until(lambda: recall(reader, "mutes") == [f"story-{alert.story_id}"], LONG, "the mute")
+    assert muted(service, reader) == []
+
+    again = follow(alert, title=f"Still muted in {reader.name}", kind=alert.kind)
+    outbox.send(reader, again)
+    assert wait_until_shown(reader, again.title)["silent"]
+
+    replace_worker(reader, site, site.worker)
+    other = make_alert(site)
+    outbox.send(reader, other)
+    assert not wait_until_shown(reader, other.title)["silent"]
+    wait_until(lambda: muted(service, reader) == [alert.story_id], LONG, "the story to be muted")
+    wait_until(lambda: recall(reader, "mutes") == [], LONG, "nothing to be left to tell")
+
+
+# ---- What is counted ---------------------------------------------------------------------------
+
+
+def test_what_is_shown_and_clicked_is_counted_once(
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, outbox: Outbox
+) -> None:
+    opt_in(reader, site, worker=EVERYBODY)
+    alert = release(service, site, counted=True)
+    alert.title, alert.url = f"Counted in {reader.name}", site.put_page("/counted", script="")
+    outbox.send(reader, alert)
+    wait_until(lambda: reported(service, alert) == {Reaction.SHOWN: 1}, LONG, "the report")
+    outbox.send(reader, alert)
+    wait_until_shown(reader, alert.title, silent=True)
+    click(screen, alert.title)
+    both = {Reaction.SHOWN: 1, Reaction.CLICKED: 1}
+    wait_until(lambda: reported(service, alert) == both, LONG, "both reports")
+
+
+def test_the_services_worker_asks_for_reports(
+    reader: Browser, site: Site, service: Deployment
+) -> None:
+    for row in rows(service):
+        delete_row(service, row)
+    opt_in(reader, site, worker=EVERYBODY)
+    alert = release(service, site, counted=True, level=Level.BREAKING)
+    wait_until(lambda: reported(service, alert) == {Reaction.SHOWN: 1}, LONG, "the report")
+
+
+@pytest.mark.parametrize("reason", ["not counted", "not in the sample", "not our service"])
+def test_nothing_is_reported_where_nothing_is_counted(
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, outbox: Outbox, reason: str
+) -> None:
+    watch = """
+      self.Math.random = () => %s;
+      const fetching = self.fetch;
+      self.fetch = (...sent) => {
+        new BroadcastChannel("heard").postMessage(`${sent[0]}`);
+        return fetching(...sent);
+      };
+    """ % ("0.5" if reason == "not in the sample" else "0")
+    opt_in(reader, site, worker=watch)
+    reader.evaluate(LISTEN)
+    alert = release(service, site, counted=reason != "not counted")
+    alert.title, alert.url = f"{reason} in {reader.name}", site.put_page("/uncounted", script="")
+    if alert.count_rate:
+        alert.count_rate = 0.5
+    if reason == "not our service":
+        elsewhere = {"url": f"{site.origin}/api/v1/alerts/1", "rate": 1}
+        outbox.send_changed(reader, alert, count=elsewhere)
+    else:
+        outbox.send(reader, alert)
+    click(screen, alert.title)
+    reader.wait_for_tab(alert.url)
+    # What the worker did before, it had sent before this.
+    last = make_alert(site, count_rate=1.0)
+    outbox.send(reader, last)
+    wait_until_shown(reader, last.title)
+    if reason == "not in the sample":
+        return
+    reader.wait_for("heard.length > 0")
+    assert reader.evaluate("heard") == [f"{site.service}/api/v1/alerts/{last.id}/shown"]

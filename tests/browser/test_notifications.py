@@ -1,0 +1,182 @@
+"""What a reader sees of what arrives: one notification a story, the newest, never nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from browser import Browser
+from desktop import Desktop, Notification
+from notified import Outbox, follow, make_alert, replace_worker, shown, wait_until_shown
+from publisher import Site
+from stored import forget_everything, remember
+
+from notifier.models import AlertKind
+
+pytestmark = [pytest.mark.browser, pytest.mark.service]
+
+HOUR = timedelta(hours=1)
+
+
+def seen(screen: Desktop, title: str) -> list[Notification]:
+    """Each time that a notification with this title was put on the screen."""
+    return [notification for notification in screen.notifications if notification.title == title]
+
+
+@pytest.mark.usefixtures("page")
+def test_an_alert_is_shown_as_text_with_all_that_belongs_to_it(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox
+) -> None:
+    markup = "</b><img src=x onerror=alert(1)> & <b>bold</b>"
+    alert = make_alert(site, title=f"{markup} in {reader.name}", body=markup)
+    outbox.send(reader, alert)
+
+    notification = wait_until_shown(reader, alert.title)
+    assert notification["body"] == markup
+    assert notification["tag"] == f"story-{alert.story_id}"
+    assert (notification["lang"], notification["dir"]) == ("en", "ltr")
+    assert not notification["silent"]
+    [on_screen] = seen(screen, alert.title)
+    assert {"Read", "Mute this story"} <= set(on_screen.actions.values())
+
+
+@pytest.mark.usefixtures("page")
+def test_what_follows_takes_the_place_of_what_was_shown(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox
+) -> None:
+    breaking = make_alert(site)
+    update = follow(breaking, kind=AlertKind.UPDATE, title=f"Opens soon: {breaking.id}")
+    correction = follow(update, kind=AlertKind.CORRECTION, title=f"Not closed: {breaking.id}")
+    withdrawal = follow(correction, kind=AlertKind.WITHDRAWAL, title=f"Withdrawn: {breaking.id}")
+
+    titles = []
+    for alert, title, silent in (
+        (breaking, breaking.title, False),
+        (update, update.title, True),
+        (correction, f"Correction: {correction.title}", False),
+        (withdrawal, withdrawal.title, True),
+    ):
+        titles.append(title)
+        outbox.send(reader, alert)
+        assert bool(wait_until_shown(reader, title)["silent"]) is silent
+        assert [one["title"] for one in shown(reader)] == [title]
+        [on_screen] = seen(screen, title)
+        assert bool(on_screen.hints.get("suppress-sound")) is silent
+
+    every = [notification for title in titles for notification in seen(screen, title)]
+    assert len({notification.id for notification in every if screen.is_open(notification)}) == 1
+    assert screen.is_open(every[-1])
+
+
+@pytest.mark.usefixtures("page")
+def test_a_message_that_was_overtaken_hides_nothing_newer(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox
+) -> None:
+    breaking = make_alert(site)
+    correction = follow(breaking, kind=AlertKind.CORRECTION, title=f"Correction: {breaking.id}")
+    outbox.send(reader, correction)
+    assert not wait_until_shown(reader, correction.title)["silent"]
+
+    outbox.send(reader, breaking)
+    wait_until_shown(reader, correction.title, silent=True)
+    assert [one["title"] for one in shown(reader)] == [correction.title]
+    assert seen(screen, breaking.title) == []
+
+
+@pytest.mark.usefixtures("page")
+def test_what_comes_twice_is_silent_the_second_time(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    alert = make_alert(site)
+    outbox.send(reader, alert)
+    assert not wait_until_shown(reader, alert.title)["silent"]
+    outbox.send(reader, alert)
+    wait_until_shown(reader, alert.title, silent=True)
+    assert len(shown(reader)) == 1
+
+
+@pytest.mark.usefixtures("page")
+def test_what_comes_too_late_is_shown_silently_with_its_time(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    now = datetime.now(UTC)
+    alert = make_alert(site, released_at=now - 5 * HOUR, expires_at=now - HOUR)
+    outbox.send(reader, alert)
+    notification = wait_until_shown(reader, alert.title)
+    assert notification["silent"]
+    assert notification["body"].endswith(" · Until further notice.")
+    minute = (now - 5 * HOUR).astimezone().strftime(":%M")
+    assert minute in notification["body"].partition(" · ")[0]
+
+
+@pytest.mark.parametrize(
+    "plaintext", [b"\x00\xff", b"[]", b'{"notification": {"title": "News", "data": {}}}']
+)
+@pytest.mark.usefixtures("page")
+def test_what_cannot_be_read_is_shown_as_the_publications(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox, plaintext: bytes
+) -> None:
+    outbox.send_plaintext(reader, plaintext)
+    notification = wait_until_shown(reader, "The Hill Valley Telegraph")
+    assert notification["body"] == site.origin.removeprefix("http://")
+    assert notification["silent"]
+    assert notification["data"] == {"url": f"{site.origin}/"}
+
+
+@pytest.mark.usefixtures("page")
+def test_without_what_was_stored_alerts_are_shown_all_the_same(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    forget_everything(reader)
+    alert = make_alert(site)
+    outbox.send(reader, alert)
+    assert not wait_until_shown(reader, alert.title)["silent"]
+    outbox.send_plaintext(reader, b"?")
+    wait_until_shown(reader, site.origin.removeprefix("http://"))
+
+
+@pytest.mark.usefixtures("page")
+def test_storage_that_does_not_answer_keeps_no_alert_back(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    replace_worker(reader, site, "indexedDB.open = () => ({});" + site.worker)
+    breaking = make_alert(site)
+    update = follow(breaking, kind=AlertKind.UPDATE, title=f"Update {breaking.id}")
+    outbox.send(reader, update)
+    wait_until_shown(reader, update.title)
+    # The same worker still knows it by itself.
+    outbox.send(reader, breaking)
+    wait_until_shown(reader, update.title)
+
+
+def around_now(before: timedelta, after: timedelta) -> dict[str, str]:
+    """Quiet hours in the local time of this machine, which is the browser's."""
+    now = datetime.now(UTC).astimezone()
+    return {"from": f"{now - before:%H:%M}", "to": f"{now + after:%H:%M}"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "quiet"),
+    [
+        (HOUR, HOUR, True),
+        (-HOUR, 2 * HOUR, False),
+        # Most of the day but for some hours: one of the two goes over midnight, whenever it is.
+        (HOUR, 22 * HOUR, True),
+        (22 * HOUR, HOUR, True),
+        (-HOUR, 23 * HOUR, False),
+    ],
+)
+@pytest.mark.usefixtures("page")
+def test_in_quiet_hours_nothing_makes_a_sound(
+    reader: Browser,
+    site: Site,
+    outbox: Outbox,
+    before: timedelta,
+    after: timedelta,
+    quiet: bool,
+) -> None:
+    remember(reader, "quietHours", around_now(before, after))
+    breaking = make_alert(site)
+    outbox.send(reader, breaking)
+    assert bool(wait_until_shown(reader, breaking.title)["silent"]) is quiet
+    correction = follow(breaking, kind=AlertKind.CORRECTION, title=f"Correction: {breaking.id}")
+    outbox.send(reader, correction)
+    assert bool(wait_until_shown(reader, correction.title)["silent"]) is quiet
