@@ -16,6 +16,8 @@ from notifier.models import Alert, AlertKind, AlertState, Batch, Level, Story
 
 log = structlog.get_logger()
 
+_EARLIER, _THEIRS = aliased(Alert), aliased(Batch)  # once, as making them takes milliseconds
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -146,13 +148,12 @@ def settle_unheld(session: Session, alert_id: int, state: AlertState) -> None:
 
 def earlier_is_sent(now: datetime) -> ColumnElement[bool]:
     """The condition that a worker may still be sending an earlier alert of an alert's story."""
-    earlier, theirs = aliased(Alert), aliased(Batch)
     return exists().where(
-        earlier.story_id == Alert.story_id,
-        earlier.revision < Alert.revision,
-        theirs.alert_id == earlier.id,
-        theirs.is_open,
-        theirs.lease_until > now,
+        _EARLIER.story_id == Alert.story_id,
+        _EARLIER.revision < Alert.revision,
+        _THEIRS.alert_id == _EARLIER.id,
+        _THEIRS.is_open,
+        _THEIRS.lease_until > now,
     )
 
 
