@@ -26,7 +26,8 @@ def deliver() -> None:
     """
     worker = process.current()
     worker.delivery.run(WORK_FOR, keep_going=lambda: not process.leaving.is_set())
-    worker.own_messages.send_some()
+    if not process.leaving.is_set():
+        worker.own_messages.send_some()
     if worker.ledger.due(most=1).batches:
         ring(Job.DELIVER)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from newsroom import APPEARANCE, Newsroom
 from publication import HOUR
-from sqlalchemy import select
+from sqlalchemy import event, select, text
 from together import together
 
 from notifier import own_messages, push_services, subscriptions
@@ -223,3 +223,30 @@ def test_without_phrases_in_the_readers_language_the_publications_is_used(db: Da
         return str(json.loads(rendered)["notification"]["lang"])
 
     assert [language(one) for one in (None, "tlh", "ar")] == ["en", "en", "ar"]
+
+
+def test_what_is_owed_is_found_by_its_index(newsroom: Newsroom, own: OwnMessages) -> None:
+    """However many subscriptions there are: whoever writes to SQLite waits for it meanwhile."""
+    welcome(newsroom)
+    db, asked = newsroom.db, []
+    listen = (db.engine, "before_cursor_execute")
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "owed IS NOT NULL" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(*listen, note)
+    try:
+        assert own.send_some()
+    finally:
+        event.remove(*listen, note)
+
+    assert len(asked) == 2  # whether there is something, and then what
+    with db.read() as session:
+        explain = "EXPLAIN QUERY PLAN " if db.is_sqlite else "EXPLAIN "
+        if not db.is_sqlite:  # with so few rows it would rather read them all
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        for statement, given in asked:
+            rows = session.connection().exec_driver_sql(explain + statement, given)
+            plan = "\n".join(str(row[-1]) for row in rows)
+            assert "ix_subscriptions_owed" in plan
