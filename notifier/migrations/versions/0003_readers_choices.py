@@ -15,6 +15,8 @@ depends_on = None
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
 
+_BATCHES_AT_ONCE = 1_000  # a publication's whole past need not fit into memory
+
 
 def upgrade() -> None:
     for table, columns in _columns().items():
@@ -107,10 +109,12 @@ def _fill_lowest_ids() -> None:
         sa.column("subscription_ids", DescendingIds()),
     )
     batches = sa.table("batches", sa.column("id", ROW_ID), sa.column("lowest_id", ROW_ID))
-    connection = op.get_bind()
-    for batch_id, ids in connection.execute(
-        sa.select(members.c.batch_id, members.c.subscription_ids)
+    one = sa.update(batches).where(batches.c.id == sa.bindparam("batch"))
+    fill = one.values(lowest_id=sa.bindparam("lowest"))
+    page = sa.select(members.c.batch_id, members.c.subscription_ids).order_by(members.c.batch_id)
+    connection, last = op.get_bind(), 0
+    while rows := connection.execute(
+        page.where(members.c.batch_id > last).limit(_BATCHES_AT_ONCE)
     ).all():
-        connection.execute(
-            sa.update(batches).where(batches.c.id == batch_id).values(lowest_id=ids[-1])
-        )
+        connection.execute(fill, [{"batch": batch, "lowest": ids[-1]} for batch, ids in rows])
+        last = rows[-1].batch_id
