@@ -50,6 +50,16 @@ def visit_and_renew(browser: Browser, url: str) -> None:
     browser.evaluate("navigator.locks.request('notifier', () => true)")
 
 
+@pytest.mark.parametrize(
+    ("of_page", "recorded"), [("pt_BR", "pt-BR"), ("Español (España)", "en-US")]
+)
+def test_a_page_that_names_its_language_wrongly_subscribes(
+    reader: Browser, site: Site, of_page: str, recorded: str
+) -> None:
+    say_yes(reader, site.put_page(language=of_page))
+    assert recall(reader, "optIn")["choices"]["language"] == recorded
+
+
 def test_nothing_is_renewed_twice_a_day(reader: Browser, site: Site, service: Deployment) -> None:
     page = site.put_page()
     say_yes(reader, page)

@@ -1,5 +1,7 @@
 /* Subscribes this browser, has the service record it, and ends it. */
 
+import { pageLanguage } from "./language.js";
+
 const WORKER = "/notifier/sw.js";
 const SCOPE = "/notifier/";
 const SYNC_EVERY = 24 * 60 * 60 * 1000;
@@ -53,7 +55,7 @@ async function record(reader, { choices, welcome }) {
   const { publication, hosts, vapid_public_key } = await reader.config();
   const subscription = await subscribe(vapid_public_key);
   const answer = await reader.call("POST", "subscriptions", {
-    language: (document.documentElement.lang || navigator.language).slice(0, 35),
+    language: pageLanguage(),
     ...kept,
     subscription: subscription.toJSON(),
     vapid_public_key,

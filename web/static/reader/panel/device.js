@@ -1,5 +1,6 @@
 /* What only this device knows: quiet hours, and the language of what we show. */
 
+import { pageLanguage } from "../language.js";
 import { element } from "../ui.js";
 import { choice, group, hint } from "./parts.js";
 
@@ -61,8 +62,7 @@ export async function languagePart({ reader, texts, say, save, draw }) {
   select.onchange = async () => {
     const language = select.value;
     await (language ? reader.remember("language", language) : reader.forget("language"));
-    const page = document.documentElement.lang || navigator.language;
-    if (save) await save({ language: (language || page).slice(0, 35) });
+    if (save) await save({ language: language || pageLanguage() });
     else say(texts.saved);
     await draw();
   };
