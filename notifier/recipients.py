@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from notifier import audience
+from notifier.audience import Audience
 from notifier.ledger import Lease
 from notifier.models import Subscription
 from notifier.push import Target
@@ -38,12 +40,18 @@ class Waiting:
 def read(session: Session, lease: Lease) -> Waiting:
     """Read the rows of those who wait.
 
-    Who has opted out has left, and so has who paused, unless they are to be told of a correction.
-    Raises ValueError when the batch's list of subscriptions does not fit its counts.
+    Who has opted out has left. So has, unless they are to be told of a correction, who would not
+    be planned any more: who has paused, muted the story or chosen otherwise meanwhile. Raises
+    ValueError when the batch's list of subscriptions does not fit its counts.
     """
     if len(lease.ids) != lease.waiting + sum(lease.counts.values()):
         raise ValueError("the batch's list of subscriptions is damaged")
     bits = {row_id: bit for bit, row_id in enumerate(lease.ids) if lease.is_waiting(bit)}
+    now = lease.now()
+    if lease.alert.kind.corrects:
+        wanting: ColumnElement[bool] = Subscription.gone_at.is_(None)
+    else:
+        wanting = audience.wants(Audience.of(lease.alert), now)
     rows = session.execute(
         select(
             Subscription.id,
@@ -55,17 +63,14 @@ def read(session: Session, lease: Lease) -> Waiting:
             Subscription.vapid_key_id,
             Subscription.rejected_at,
             Subscription.hold_until,
-            Subscription.paused_until,
         )
-        .where(Subscription.id.in_(bits), Subscription.gone_at.is_(None))
+        .where(Subscription.id.in_(bits), wanting)
         .order_by(Subscription.id.desc())
     )
     waiting = Waiting()
-    now = lease.now()
     for row in rows:
-        row_id, endpoint_hash, push_service, *target, rejected_at, hold_until, paused_until = row
-        if paused_until is not None and paused_until > now and not lease.alert.kind.corrects:
-            continue
+        row_id, endpoint_hash, push_service, endpoint, p256dh, auth, key_id, *times = row
+        rejected_at, hold_until = times
         bit = bits.pop(row_id)
         if hold_until is not None and hold_until > now:
             waiting.held.append((bit, hold_until))
@@ -76,7 +81,7 @@ def read(session: Session, lease: Lease) -> Waiting:
                 row_id,
                 endpoint_hash,
                 push_service,
-                Target(*target),
+                Target(endpoint, p256dh, auth, key_id),
                 rejected_at is not None,
             )
         )

@@ -14,9 +14,9 @@ from notifier import subscriptions
 from notifier.db import Database, now_of
 from notifier.delivery import LONGEST_UNSAVED, Delivery
 from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
-from notifier.models import Alert, AlertState, BatchMembers, Subscription
+from notifier.models import Alert, AlertKind, AlertState, BatchMembers, Level, Subscription
 from notifier.notification import render
-from notifier.subscriptions import BrowserSubscription, Proof
+from notifier.subscriptions import BrowserSubscription, Pause, Proof
 
 LONG = timedelta(seconds=60)
 
@@ -321,6 +321,27 @@ def test_who_opts_out_or_renews_between_planning_and_delivery(newsroom: Newsroom
     assert newsroom.counts(alert.id) == {"audience": 3, "accepted": 2, "left": 1}
     assert len(newsroom.control.messages(new_place.endpoint.url)) == 1
     assert newsroom.control.report()["requests"] == 2
+
+
+def test_what_readers_choose_between_planning_and_delivery_counts_but_for_corrections(
+    newsroom: Newsroom,
+) -> None:
+    pausing, muting, demanding, _ = newsroom.opt_in(4)
+    first = newsroom.release()
+    newsroom.deliver()
+    later = newsroom.release(story_id=first.story_id)
+    newsroom.ledger.plan()
+    with newsroom.db.write() as session:
+        subscriptions.change(session, proof_of(pausing), pause=Pause.DAY)
+        subscriptions.change(session, proof_of(muting), mute=first.story_id)
+        subscriptions.change(session, proof_of(demanding), level=Level.BIGGEST)
+
+    newsroom.deliver()
+    assert newsroom.counts(later.id) == {"audience": 4, "accepted": 1, "left": 3}
+
+    correction = newsroom.release(story_id=first.story_id, kind=AlertKind.CORRECTION)
+    newsroom.deliver()
+    assert newsroom.counts(correction.id) == {"audience": 4, "accepted": 4}
 
 
 def test_who_has_gone_since_planning_has_left(newsroom: Newsroom) -> None:
