@@ -52,6 +52,7 @@ class Notification:
     """Key to label; the key `default` is a click on the notification itself."""
     hints: dict[str, Any]
     """All but the pixels of the icon."""
+    has_icon: bool
 
 
 class Desktop:
@@ -209,7 +210,7 @@ class _NotificationService(ServiceInterface):
         self,
         app: DBusStr,
         replaces_id: DBusUInt32,
-        _icon: DBusStr,
+        icon: DBusStr,
         summary: DBusStr,
         body: DBusStr,
         actions: StringArray,
@@ -226,6 +227,7 @@ class _NotificationService(ServiceInterface):
             body=body,
             actions=dict(zip(actions[::2], actions[1::2], strict=True)),
             hints={name: variant.value for name, variant in hints.items() if name != "image-data"},
+            has_icon=bool(icon or hints.keys() & {"image-data", "image-path"}),
         )
         self._on_notify(notification)
         return notification.id

@@ -98,8 +98,8 @@ class Outbox:
             icon=f"{settings.base_url}/static/icon-192.png", service=settings.base_url
         )
 
-    def send(self, browser: Browser, alert: Alert) -> None:
-        self.send_plaintext(browser, render(alert, self._appearance))
+    def send(self, browser: Browser, alert: Alert, *, declarative: bool = False) -> None:
+        self.send_plaintext(browser, render(alert, self._appearance, declarative=declarative))
 
     def send_changed(self, browser: Browser, alert: Alert, **changes: Any) -> None:
         """Sends a message whose data says otherwise than any of ours."""

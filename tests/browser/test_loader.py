@@ -155,13 +155,16 @@ def test_landing_from_safaris_own_notification_counts_the_click(
         "window.fetch = (...sending) => (sent.push(sending), fetching(...sending));"
     )
     page = site.put_page(head=f'<script nonce="{NONCE}">{watch}</script>')
-    open_prompt(reader, f"{page}?from=alert#notifier-alert=12")
+    open_prompt(reader, f"{page}?from=alert#notifier-alert=11,0")  # where no share is counted
+    assert reader.evaluate("location.href") == f"{page}?from=alert"
+    assert "/alerts/" not in reader.evaluate("sent[0][0]")
+    open_prompt(reader, f"{page}?from=again#notifier-alert=12,1")
     [address, request] = reader.evaluate("sent[0]")
     assert address == f"{site.service}/api/v1/alerts/12/clicked"
     assert request["method"] == "POST"
     assert request["keepalive"] is True
     assert "body" not in request
-    assert reader.evaluate("location.href") == f"{page}?from=alert"
+    assert reader.evaluate("location.href") == f"{page}?from=again"
 
 
 # ---- What is missing, in the console ---------------------------------------------------------

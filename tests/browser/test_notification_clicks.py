@@ -22,14 +22,13 @@ from stored import delete_row, recall, remember, rows, subscription
 from notifier import alerts, subscriptions
 from notifier.alerts import Draft
 from notifier.db import Database
-from notifier.models import Alert, Level, Reaction, ReactionCount
+from notifier.models import Alert, AlertState, Reaction, ReactionCount
 from notifier.rehearsal.deployment import Deployment, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
 LONG = timedelta(seconds=20)
 HOME = "the home page"
-NOBODY = Level.UPDATES + 1  # no reader wants so much
 
 LISTEN = """void (window.heard = [], new BroadcastChannel("heard")
   .onmessage = ({ data }) => heard.push(data))"""
@@ -44,17 +43,19 @@ def click(screen: Desktop, title: str, label: str | None = None) -> None:
     screen.click(notification, keys[label] if label else "default")
 
 
-def release(service: Deployment, site: Site, *, counted: bool, level: int = NOBODY) -> Alert:
-    """An alert that the service knows; by itself it sends it to nobody, unless told otherwise."""
+def release(service: Deployment, site: Site, *, counted: bool, sent: bool = False) -> Alert:
+    """An alert that the service knows; whether it also sends it to everybody."""
     db = Database(service.settings.database)
     with db.write() as session:
         alert = alerts.release(
             session,
-            Draft("Bridge closed", "", f"{site.origin}/bridge", level=level),
+            Draft("Bridge closed", "", f"{site.origin}/bridge"),
             validity=timedelta(hours=1),
             released_by="an editor",
             count_reactions=counted,
         )
+        if not sent:
+            alert.state = AlertState.FINISHED
         session.flush()
         session.expunge(alert)
     db.close()
@@ -242,7 +243,7 @@ def test_the_services_worker_asks_for_reports(
     for row in rows(service):
         delete_row(service, row)
     opt_in(reader, site, worker=EVERYBODY)
-    alert = release(service, site, counted=True, level=Level.BREAKING)
+    alert = release(service, site, counted=True, sent=True)
     wait_until(lambda: reported(service, alert) == {Reaction.SHOWN: 1}, LONG, "the report")
 
 

@@ -5,7 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from browser import Browser
 from desktop import Desktop, Notification
-from notified import Outbox, follow, make_alert, replace_worker, shown, wait_until_shown
+from notified import (
+    Outbox,
+    follow,
+    make_alert,
+    opt_in,
+    replace_worker,
+    shown,
+    wait_until_shown,
+)
 from publisher import Site
 from stored import forget_everything, remember
 
@@ -36,6 +44,7 @@ def test_an_alert_is_shown_as_text_with_all_that_belongs_to_it(
     assert not notification["silent"]
     [on_screen] = seen(screen, alert.title)
     assert {"Read", "Mute this story"} <= set(on_screen.actions.values())
+    assert on_screen.has_icon
 
 
 @pytest.mark.usefixtures("page")
@@ -180,3 +189,29 @@ def test_in_quiet_hours_nothing_makes_a_sound(
     correction = follow(breaking, kind=AlertKind.CORRECTION, title=f"Correction: {breaking.id}")
     outbox.send(reader, correction)
     assert bool(wait_until_shown(reader, correction.title)["silent"]) is quiet
+
+
+def test_the_form_for_safari_is_shown_as_safari_hands_it_over(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    # Neither of these browsers reads that form, so this plays what Safari's documentation says.
+    as_safari = """
+      const listen = self.addEventListener.bind(self);
+      const handOver = (listener) => (event) => {
+        const { notification } = event.data.json();
+        listener({ notification, data: null, waitUntil: (work) => event.waitUntil(work) });
+      };
+      self.addEventListener = (type, listener) =>
+        listen(type, type === "push" ? handOver(listener) : listener);
+      const show = ServiceWorkerRegistration.prototype.showNotification;
+      ServiceWorkerRegistration.prototype.showNotification = function (title, options) {
+        const data = { ...options.data, navigate: options.navigate };
+        return show.call(this, title, { ...options, navigate: undefined, data });
+      };
+    """
+    opt_in(reader, site, worker=as_safari)
+    alert = make_alert(site, count_rate=1.0)
+    outbox.send(reader, alert, declarative=True)
+    notification = wait_until_shown(reader, alert.title)
+    assert notification["data"]["url"] == alert.url
+    assert notification["data"]["navigate"] == f"{alert.url}#notifier-alert={alert.id}"

@@ -17,6 +17,8 @@
   const SAY_AGAIN_AFTER = 30 * DAY;
   const SAY_AGAIN_CHANCE = 1 / 20;
 
+  const REFUSED = [404, 422]; // the same answer would come however often it is asked
+
   const HOME = `${self.location.origin}/`;
 
   /** Alerts shown since this worker started, in case storage is slow or away. */
@@ -194,7 +196,9 @@
     for (const story of (await recall("mutes")) || []) {
       const { service, managementToken: management_token } = (await recall("optIn")) || {};
       const proof = management_token ? { management_token } : proofOf(await subscription());
-      await ask(service, "PATCH", "subscriptions", { ...proof, mute: story });
+      await ask(service, "PATCH", "subscriptions", { ...proof, mute: story }).catch((error) => {
+        if (!REFUSED.includes(error.status)) throw error;
+      });
       await alter("mutes", (mutes) => mutes.filter((muted) => muted !== story));
     }
   }
@@ -254,7 +258,8 @@
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body && JSON.stringify(body),
     });
-    if (!response.ok) throw new Error(`${service} answered ${response.status}`);
+    const { ok, status } = response;
+    if (!ok) throw Object.assign(new Error(`${service} answered ${status}`), { status });
     return response.json();
   }
 

@@ -108,10 +108,11 @@
 
   /** Safari shows alerts without running a script: the page counts that one was clicked. */
   function countClickOnLanding() {
-    const alert = /^#notifier-alert=(\d+)$/.exec(location.hash)?.[1];
+    const [, alert, share = 1] = /^#notifier-alert=(\d+)(?:,([\d.]+))?$/.exec(location.hash) || [];
     if (!alert) return;
     const request = { method: "POST", mode: "no-cors", credentials: "omit", keepalive: true };
-    fetch(`${service}/api/v1/alerts/${alert}/clicked`, request).catch(() => {});
+    const clicked = `${service}/api/v1/alerts/${alert}/clicked`;
+    if (Math.random() < share) fetch(clicked, request).catch(() => {});
     history.replaceState(history.state, "", location.pathname + location.search);
   }
 
