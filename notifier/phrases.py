@@ -64,7 +64,7 @@ _PHRASES = {
         mute="Mute this story",
         correction="Correction: {title}",
         withdrawn_title="We have withdrawn an alert",
-        withdrawn_body="What we reported was not right. We are sorry.",
+        withdrawn_body="An alert that we sent was not right. We are sorry.",
         welcome_title="Welcome to the alerts of {publication}",
         welcome_body="Breaking news will reach you like this. "
         "You can change or end it on our site.",
@@ -76,7 +76,7 @@ _PHRASES = {
         mute="Masquer ce sujet",
         correction="Correction\N{NO-BREAK SPACE}: {title}",
         withdrawn_title="Nous avons retiré une alerte",
-        withdrawn_body="Ce que nous avions annoncé était inexact. Veuillez nous en excuser.",
+        withdrawn_body="Une de nos alertes était inexacte. Veuillez nous en excuser.",
         welcome_title="Bienvenue parmi les abonnés aux alertes de {publication}",
         welcome_body="Les nouvelles urgentes vous parviendront ainsi. "
         "Vous pouvez changer ou arrêter cela sur notre site.",
@@ -88,7 +88,7 @@ _PHRASES = {
         mute="Silenciar esta noticia",
         correction="Corrección: {title}",
         withdrawn_title="Hemos retirado una alerta",
-        withdrawn_body="Lo que informamos no era correcto. Pedimos disculpas.",
+        withdrawn_body="Una alerta que enviamos no era correcta. Pedimos disculpas.",
         welcome_title="Le damos la bienvenida a las alertas de {publication}",
         welcome_body="Las noticias de última hora le llegarán así. "
         "Puede cambiarlo o terminarlo en nuestro sitio.",
@@ -100,7 +100,7 @@ _PHRASES = {
         mute="Silenciar este assunto",
         correction="Correção: {title}",
         withdrawn_title="Retirámos um alerta",
-        withdrawn_body="O que noticiámos não estava correto. Pedimos desculpa.",
+        withdrawn_body="Um alerta que enviámos não estava correto. Pedimos desculpa.",
         welcome_title="Damos-lhe as boas-vindas aos alertas de {publication}",
         welcome_body="As notícias de última hora chegarão assim. "
         "Pode alterar ou terminar isto no nosso site.",
@@ -112,7 +112,7 @@ _PHRASES = {
         mute="Thema stummschalten",
         correction="Berichtigung: {title}",
         withdrawn_title="Wir haben eine Eilmeldung zurückgezogen",
-        withdrawn_body="Was wir gemeldet haben, war nicht richtig. Das tut uns leid.",
+        withdrawn_body="Eine Eilmeldung von uns war nicht richtig. Das tut uns leid.",
         welcome_title="Willkommen bei den Eilmeldungen von {publication}",
         welcome_body="So erreichen Sie Eilmeldungen. "
         "Auf unserer Website können Sie das ändern oder beenden.",
@@ -124,7 +124,7 @@ _PHRASES = {
         mute="كتم هذا الخبر",
         correction="تصحيح: {title}",
         withdrawn_title="لقد سحبنا تنبيهًا",
-        withdrawn_body="ما أوردناه لم يكن صحيحًا. نعتذر عن ذلك.",
+        withdrawn_body="كان أحد تنبيهاتنا غير صحيح. نعتذر عن ذلك.",
         welcome_title="مرحبًا بك في تنبيهات {publication}",
         welcome_body="ستصلك الأخبار العاجلة بهذا الشكل. يمكنك تغيير ذلك أو إيقافه على موقعنا.",
         test_title="تجربة من {publication}",
@@ -135,7 +135,7 @@ _PHRASES = {
         mute="Rufe wannan labari",
         correction="Gyara: {title}",
         withdrawn_title="Mun janye wani labari",
-        withdrawn_body="Abin da muka ruwaito ba daidai ba ne. Muna neman afuwa.",
+        withdrawn_body="Wani labari da muka aika ba daidai ba ne. Muna neman afuwa.",
         welcome_title="Barka da zuwa sanarwar {publication}",
         welcome_body="Labarai da dumi-duminsu za su zo muku haka. "
         "Za ku iya canzawa ko dakatarwa a shafinmu.",
@@ -147,7 +147,7 @@ _PHRASES = {
         mute="Nyamazisha habari hii",
         correction="Marekebisho: {title}",
         withdrawn_title="Tumeondoa arifa moja",
-        withdrawn_body="Tuliyoripoti hayakuwa sahihi. Tunaomba radhi.",
+        withdrawn_body="Arifa moja tuliyotuma haikuwa sahihi. Tunaomba radhi.",
         welcome_title="Karibu kwenye arifa za {publication}",
         welcome_body="Habari za dharura zitakufikia hivi. "
         "Unaweza kubadilisha au kusitisha kwenye tovuti yetu.",
