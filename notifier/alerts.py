@@ -50,7 +50,8 @@ def release(
     """Release an alert to everybody who has opted in until now and wants it.
 
     The caller commits and then rings a worker; a ring that is lost costs seconds only. A later
-    alert of a story supersedes the earlier ones in the same transaction.
+    alert of a story supersedes the earlier ones in the same transaction; but what takes something
+    back goes on until another such takes its place, as its readers may not want what comes later.
     """
     now = now_of(session)
     if story_id is None:
@@ -62,12 +63,12 @@ def release(
         # Releases of one story wait for each other here, so that revisions follow one another.
         session.execute(select(Story.id).where(Story.id == story_id).with_for_update())
     earlier = session.execute(
-        select(Alert.id, Alert.revision).where(Alert.story_id == story_id)
+        select(Alert.id, Alert.revision, Alert.kind).where(Alert.story_id == story_id)
     ).all()
     plan_below = audience.end(session)
     alert = Alert(
         story_id=story_id,
-        revision=max((revision for _, revision in earlier), default=0) + 1,
+        revision=max((revision for _, revision, _ in earlier), default=0) + 1,
         kind=draft.kind,
         state=AlertState.RELEASED,
         flagged_article_id=flagged_article_id,
@@ -84,8 +85,9 @@ def release(
         count_rate=reactions.rate_for(plan_below - 1) if count_reactions else None,
     )
     session.add(alert)
-    for alert_id, _ in earlier:
-        close(session, alert_id, AlertState.SUPERSEDED)
+    for alert_id, _, kind in earlier:
+        if draft.kind.corrects or not kind.corrects:
+            close(session, alert_id, AlertState.SUPERSEDED)
     session.flush()
     log.info("alert_released", alert=alert.id, story=story_id, kind=alert.kind.value)
     return alert

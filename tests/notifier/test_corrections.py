@@ -1,5 +1,6 @@
 """Corrections through the real sender: who may have been told is told that it was wrong."""
 
+import pytest
 from newsroom import Newsroom
 from publication import HOUR
 from sqlalchemy import update
@@ -60,6 +61,24 @@ def test_a_pause_that_is_over_is_none(newsroom: Newsroom) -> None:
     newsroom.deliver()
 
     assert newsroom.counts(alert.id) == {"audience": 3, "accepted": 3}
+
+
+@pytest.mark.parametrize("kind", [AlertKind.CORRECTION, AlertKind.WITHDRAWAL])
+def test_an_update_does_not_cut_short_what_takes_something_back(
+    newsroom: Newsroom, kind: AlertKind
+) -> None:
+    newsroom.opt_in(3)
+    alert = newsroom.release()
+    newsroom.deliver()
+    pause(newsroom)
+    taking_back = newsroom.release("Not so", story_id=alert.story_id, kind=kind)
+    update_ = newsroom.release("And now", story_id=alert.story_id, kind=AlertKind.UPDATE)
+
+    newsroom.deliver()
+
+    assert newsroom.counts(taking_back.id) == {"audience": 3, "accepted": 3}
+    assert newsroom.counts(update_.id) == {}
+    assert newsroom.alert(update_.id).state == AlertState.FINISHED
 
 
 def pause(newsroom: Newsroom) -> None:

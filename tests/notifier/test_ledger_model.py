@@ -197,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
         story = data.draw(st.sampled_from([None, *stories])) if data else None
         alert = self.publication.release(story_id=story, kind=kind, validity=VALIDITY)
         for earlier in self.alerts.values():
-            if earlier.story == story:
+            if earlier.story == story and (kind.corrects or not earlier.kind.corrects):
                 earlier.close(AlertState.SUPERSEDED, self.clock.now)
         with self.db.read() as session:
             below = session.get_one(Alert, alert.id).plan_below

@@ -28,7 +28,7 @@ class Audience:
     """Whom a follow-up goes to, and who will not get the alert that it takes the place of.
 
     `size` is exact for an update, and for the others unless `at_most`; `waiting` still wait for
-    the earlier alert, which is `under_way`.
+    the earlier alert, which is `under_way` and would be ended.
     """
 
     size: int
@@ -171,10 +171,11 @@ def _compose(
 
 def _audience(session: Session, after: Alert, draft: alerts.Draft) -> Audience:
     before = reports.progress(session, after)
+    is_ended = draft.kind.corrects or not after.kind.corrects
     size = follow_ups.audience_size(session, draft, after.story_id)
     return Audience(
         size=size,
         at_most=draft.kind.corrects and after.revision > 1 and size > reached.EXACT_UP_TO,
         waiting=before.counts["waiting"],
-        under_way=before.state == AlertState.RELEASED,
+        under_way=is_ended and before.state == AlertState.RELEASED,
     )
