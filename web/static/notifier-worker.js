@@ -55,8 +55,10 @@
     const isNew = !newest || newest.data.revision < revision;
     const notification = isNew ? prepared(message, optIn) : newest;
     const shown = { alert: notification.data.alert, shownAt: Date.now(), notification };
-    const muted = kind === "breaking" && mutes?.includes(story);
-    const audible = isNew && AUDIBLE_KINDS.includes(kind) && !muted && !isQuiet(quietHours);
+    const muted = ["breaking", "update"].includes(kind) && mutes?.includes(story);
+    // An update that takes the place of an alert which never came is the first that is heard.
+    const sounds = AUDIBLE_KINDS.includes(kind) || (kind === "update" && !newest);
+    const audible = isNew && sounds && !muted && !isQuiet(quietHours);
     // From here to showNotification nothing is awaited, so two messages cannot both be first.
     shownHere.set(shown.alert, shown);
     const showing = show(notification, { audible, optIn }).catch(() => showUnreadable(optIn));
@@ -195,6 +197,7 @@
   async function tellMutes() {
     for (const story of (await recall("mutes")) || []) {
       const { service, managementToken: management_token } = (await recall("optIn")) || {};
+      if (!service) return; // opted out since
       const proof = management_token ? { management_token } : proofOf(await subscription());
       await ask(service, "PATCH", "subscriptions", { ...proof, mute: story }).catch((error) => {
         if (!REFUSED.includes(error.status)) throw error;

@@ -85,7 +85,9 @@
     new Promise((resolve) => {
       const look = () => {
         const way = document.documentElement.scrollHeight - innerHeight;
-        if (scrollY >= (way * percent) / 100) resolve();
+        if (scrollY < (way * percent) / 100) return;
+        removeEventListener("scroll", look);
+        resolve();
       };
       addEventListener("scroll", look, { passive: true });
       look();
@@ -269,7 +271,7 @@
     const name = event.target.closest?.("[data-notifier]")?.dataset.notifier;
     if (!["prompt", "subscribe", "preferences"].includes(name)) return;
     event.preventDefault();
-    window.notifier[name]();
+    window.notifier[name]().catch(explain);
   });
 
   if (options.waitFor) {

@@ -23,12 +23,20 @@ export function renew(reader) {
     if (settled && Date.now() < recordedAt + SYNC_EVERY) return; // another tab was first
     if (await reader.recall("optedOut")) return;
     await record(reader, {});
-    // Muted on a notification while there was no network.
-    for (const mute of (await reader.recall("mutes")) || []) {
-      await reader.call("PATCH", "subscriptions", { ...(await reader.proof()), mute });
-    }
-    await reader.forget("mutes");
+    await tellMutes(reader);
   });
+}
+
+/** What was muted on a notification while there was no network. */
+async function tellMutes(reader) {
+  const muted = async () => (await reader.recall("mutes")) || [];
+  for (const mute of await muted()) {
+    const body = { ...(await reader.proof()), mute };
+    await reader.call("PATCH", "subscriptions", body).catch((error) => {
+      if (![404, 422].includes(error.status)) throw error;
+    });
+    await reader.remember("mutes", (await muted()).filter((story) => story !== mute));
+  }
 }
 
 /** Ends it here first: whatever the service answers, nothing arrives any more. */
