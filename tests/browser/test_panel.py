@@ -121,7 +121,7 @@ def test_sections_decide_what_is_sent_and_one_stays(
     subscribe(reader, site, service)
     for slug in ("politics", "world", "business", "culture"):
         choose(reader, f"#section-{slug}")
-    choose(reader, "#section-sport", "One topic must stay")
+    choose(reader, "#section-sport", "One section must stay")
     assert reader.evaluate(f"{ROOT}.querySelector('#section-sport').checked")
 
     publish_and_finish(service, f"{name}: vote", sections=("Politics",))

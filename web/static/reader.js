@@ -56,8 +56,9 @@
 
   async function onView() {
     const here = location.pathname + location.search;
-    if (here === view || !(await mayAsk())) return;
+    if (here === view) return;
     view = here;
+    if (!(await mayAsk())) return;
     if (options.views > 1) {
       const views = ((await recall("views")) || 0) + 1;
       await remember("views", views);
