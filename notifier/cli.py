@@ -5,6 +5,7 @@ import sys
 import click
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.orm import Session
 
 from notifier import editors, push_services, tokens
 from notifier import run as run_
@@ -12,6 +13,7 @@ from notifier import setup as setup_
 from notifier.config import Settings, get_settings
 from notifier.doctor.command import doctor
 from notifier.embed import embed_command
+from notifier.errors import NotFound
 from notifier.push_command import push
 from notifier.rehearsal.command import rehearse
 from notifier.terminal import database, plain_errors
@@ -105,7 +107,7 @@ def list_gone() -> None:
     with plain_errors(), database() as session:
         for push_service, alert_id, count in push_services.doubtful(session):
             table.add_row(push_service, str(alert_id), f"{count:,}")
-    Console().print(table)
+    Console().print(table if table.row_count else "Nothing waits for your decision.")
 
 
 @gone.command("apply")
@@ -113,6 +115,7 @@ def list_gone() -> None:
 def apply_gone(push_service: str) -> None:
     """Believe PUSH_SERVICE: deactivate these subscriptions."""
     with plain_errors(), database() as session:
+        _check_doubtful(session, push_service)
         count = push_services.apply_doubtful(session, push_service)
     click.echo(f"Deactivated {count:,}.", err=True)
 
@@ -122,6 +125,7 @@ def apply_gone(push_service: str) -> None:
 def discard_gone(push_service: str) -> None:
     """Do not believe PUSH_SERVICE: keep these subscriptions."""
     with plain_errors(), database() as session:
+        _check_doubtful(session, push_service)
         count = push_services.discard_doubtful(session, push_service)
     click.echo(f"Kept {count:,}.", err=True)
 
@@ -143,6 +147,15 @@ main.add_command(doctor)
 main.add_command(embed_command)
 main.add_command(push)
 main.add_command(rehearse)
+
+
+def _check_doubtful(session: Session, push_service: str) -> None:
+    """Raise NotFound when nothing of this push service waits for a decision."""
+    if push_service not in (name for name, _, _ in push_services.doubtful(session)):
+        raise NotFound(
+            f"Nothing of {push_service!r} waits for your decision: `notifier gone list` shows "
+            "what does."
+        )
 
 
 def _without_password(text: str) -> str:

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from notifier.config import get_settings
 from notifier.doctor.deployment import examine_deployment
-from notifier.doctor.fetching import origin_of
+from notifier.doctor.fetching import is_http_address, origin_of
 from notifier.doctor.finding import Finding, State
 from notifier.doctor.site import examine_site
+from notifier.errors import InvalidInput
 from notifier.terminal import plain_errors
 
 _MARKS = {
@@ -37,6 +38,10 @@ def doctor(site: str | None, service: str | None) -> None:
         raise click.UsageError("--service needs --site.")
     findings: list[Finding] = []
     with plain_errors():
+        if service is not None and not is_http_address(service):
+            raise InvalidInput(
+                f"{service!r} is not the address of a service, such as https://alerts.example.com"
+            )
         if service is None:
             settings = get_settings()
             service = settings.base_url

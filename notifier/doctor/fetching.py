@@ -113,7 +113,7 @@ class Fetcher:
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
             return "that is not an address that a browser could open"
         except requests.RequestException:
-            return "it cannot be reached: is the name right, and does something listen there?"
+            return "it cannot be reached: the name may be wrong, or nothing listens there"
         finally:
             self._session.cookies.clear()
 
@@ -121,3 +121,12 @@ class Fetcher:
 def origin_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def is_http_address(url: str) -> bool:
+    """Whether it names a host by http or https."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -7,7 +7,7 @@ from contextlib import closing
 from urllib.parse import urljoin, urlsplit
 
 from notifier.doctor.csp import Policy, all_allow
-from notifier.doctor.fetching import Answer, Fetcher, origin_of
+from notifier.doctor.fetching import Answer, Fetcher, is_http_address, origin_of
 from notifier.doctor.finding import Finding, missing, there, unseen
 from notifier.doctor.page import Page, ScriptTag, read_page
 from notifier.embed import import_line
@@ -25,8 +25,8 @@ def examine_site(url: str, service: str) -> Iterator[Finding]:
 
     Raises InvalidInput when `url` is no http address.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise InvalidInput(f"{url!r} is not the address of a page: https://www.example.com")
+    if not is_http_address(url):
+        raise InvalidInput(f"{url!r} is not the address of a page, such as https://www.example.com")
     with closing(Fetcher()) as fetcher:
         answer = fetcher.get(url, Accept="text/html,*/*;q=0.8")
         yield from _reachable(url, answer)

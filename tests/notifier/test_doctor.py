@@ -341,6 +341,13 @@ def test_what_is_no_address_of_a_page_is_refused(address: str) -> None:
     assert "is not the address of a page" in result.output
 
 
+@pytest.mark.parametrize("address", ["alerts.example.com", "nonsense", "https://[::1"])
+def test_what_is_no_address_of_a_service_is_refused(address: str, site: Site) -> None:
+    result = doctor("--site", site.origin, "--service", address)
+    assert result.exit_code == 1
+    assert "is not the address of a service" in result.output
+
+
 def test_a_service_that_is_down_is_found(site: Site) -> None:
     result = doctor("--site", site.origin, "--service", f"http://localhost:{free_port()}")
     assert result.exit_code == 1

@@ -28,7 +28,7 @@ class Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         if tag == "form":
-            self._values = self.found.setdefault(values.get("action") or "", {})
+            self._values = self.found.setdefault((values.get("action") or "").partition("#")[0], {})
         elif tag == "textarea":
             self._textarea = values["name"]
         elif tag == "input" and (values.get("type") != "checkbox" or "checked" in values):

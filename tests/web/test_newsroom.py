@@ -95,6 +95,17 @@ def test_an_alert_goes_out_after_a_review_that_shows_exactly_what_and_to_how_man
     assert "2 readers" in editor.open(f"/newsroom/alerts/{alert.id}").text
 
 
+def test_a_form_that_comes_back_is_what_a_phone_shows_first(editor: EditorsBrowser) -> None:
+    """A phone has the form below the list of alerts: the address leads to it."""
+    assert f'action="{REVIEW}#raise"' in editor.text
+    editor.send(REVIEW, **(BRIDGE | {"title": ""}))
+    assert 'id="raise"' in editor.text
+    editor.send(REVIEW, **BRIDGE)
+    assert f'formaction="{EDIT}#raise"' in editor.text
+    editor.send(EDIT, form=SEND)
+    assert 'id="raise"' in editor.text
+
+
 def test_the_form_says_how_many_readers_the_ticked_sections_reach(
     editor: EditorsBrowser, opt_in: OptIn
 ) -> None:
