@@ -181,7 +181,7 @@ def test_it_says_that_the_sites_worker_is_not_there(reader: Browser, site: Site)
     open_prompt(reader, site.put_page(policy=""))
     accept(reader)
     assert f"{site.origin}/notifier/sw.js answers 404: put the file there" in warned(reader)
-    assert site.worker in warned(reader)
+    assert site.bare_worker in warned(reader)
 
 
 def test_it_says_that_the_sites_worker_has_the_wrong_type(reader: Browser, site: Site) -> None:

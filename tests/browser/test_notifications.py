@@ -156,7 +156,7 @@ def test_an_update_of_what_never_came_is_heard(reader: Browser, site: Site, outb
 def test_storage_that_does_not_answer_keeps_no_alert_back(
     reader: Browser, site: Site, outbox: Outbox
 ) -> None:
-    replace_worker(reader, site, "indexedDB.open = () => ({});" + site.worker)
+    replace_worker(reader, site, "indexedDB.open = () => ({});" + site.bare_worker)
     breaking = make_alert(site)
     update = follow(breaking, kind=AlertKind.UPDATE, title=f"Update {breaking.id}")
     outbox.send(reader, update)
