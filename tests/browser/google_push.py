@@ -7,6 +7,7 @@ out; `connect_to` brings them here.
 """
 
 import asyncio
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +49,10 @@ class _Device:
     security_token: int
     connection: asyncio.StreamWriter | None = None
     waiting: list[tuple["_Registration", PushMessage]] = field(default_factory=list)
+    """Messages that came while it was away."""
+    unconfirmed: dict[str, bytes] = field(default_factory=dict)
+    """Messages that were sent to it, by their persistent ids, until a login says that it has them:
+    Chromium connects anew now and then, and what is on its way at that moment is lost."""
 
     @property
     def authorization(self) -> str:
@@ -204,7 +209,11 @@ class GooglePush:
         """Sends it down the device's connection; for a device that is away it waits."""
         device = registration.device
         if device.connection:
-            await _send(device.connection, DATA_MESSAGE, _data_message(registration, message))
+            persistent_id = secrets.token_hex(8)
+            stanza = _data_message(registration, message, persistent_id)
+            device.unconfirmed[persistent_id] = stanza
+            with contextlib.suppress(ConnectionError):
+                await _send(device.connection, DATA_MESSAGE, stanza)
             return
         if message.topic:  # replaces an earlier one that nobody has seen
             device.waiting = [
@@ -247,13 +256,17 @@ class GooglePush:
         answer = encode((1, _text(request, 1)), (8, _milliseconds_now()))
         await _send(writer, LOGIN_RESPONSE, answer)
         device.connection = writer
+        for received in request.get(10, []):
+            device.unconfirmed.pop(received.decode() if isinstance(received, bytes) else "", None)
+        for stanza in list(device.unconfirmed.values()):
+            await _send(writer, DATA_MESSAGE, stanza)
         waiting, device.waiting = device.waiting, []
         for registration, message in waiting:
             await self._deliver(registration, message)
         return device
 
 
-def _data_message(registration: _Registration, message: PushMessage) -> bytes:
+def _data_message(registration: _Registration, message: PushMessage, persistent_id: str) -> bytes:
     """A DataMessageStanza; the body travels as it was posted, still encrypted."""
     return encode(
         (2, secrets.token_hex(8)),  # id
@@ -261,7 +274,7 @@ def _data_message(registration: _Registration, message: PushMessage) -> bytes:
         (5, registration.app),
         (7, encode((1, "subtype"), (2, registration.subtype))),
         (7, encode((1, "content-encoding"), (2, message.content_encoding))),
-        (9, secrets.token_hex(8)),  # persistent id
+        (9, persistent_id),
         (17, message.ttl),
         (18, _milliseconds_now()),
         (21, message.body),
