@@ -173,8 +173,9 @@ class Stage:
         while now - self._seen[0][0] > 2 * CHECKPOINT_INTERVAL.total_seconds():
             self._seen.popleft()
         since, before = self._seen[0]
-        if now - since >= CHECKPOINT_INTERVAL.total_seconds():
-            self.rate = max(self.rate, (accepted - before) / (now - since))
+        # A wave that is shorter than that counts as well: all of it may be unsaved.
+        elapsed = max(now - since, CHECKPOINT_INTERVAL.total_seconds())
+        self.rate = max(self.rate, (accepted - before) / elapsed)
 
     def bound(self, processes: int) -> int:
         """How many duplicates may come of it when so many worker processes are killed.
