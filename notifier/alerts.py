@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, case, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from notifier import audience, reactions
@@ -15,6 +15,13 @@ from notifier.errors import Conflict, NotFound
 from notifier.models import Alert, AlertKind, AlertState, Batch, Level, Story
 
 log = structlog.get_logger()
+
+COUNT_OF_ENDING = {
+    AlertState.STOPPED: "stopped",
+    AlertState.SUPERSEDED: "superseded",
+    AlertState.EXPIRED: "expired",
+}
+"""How an alert that ends early counts those whom it has not been sent to."""
 
 _EARLIER, _THEIRS = aliased(Alert), aliased(Batch)  # once, as making them takes milliseconds
 
@@ -105,16 +112,13 @@ def close(session: Session, alert_id: int, state: AlertState) -> bool:
     """Begin to end an alert early, in `state`; answers whether it was still released.
 
     What no worker holds is settled at once. A worker that holds a batch learns of it at its
-    next checkpoint, and a dead worker's batch is settled when its lease has run out.
+    next checkpoint, and a dead worker's batch is settled when its lease has run out. Whoever has
+    not been planned yet is planned as settled, after everything that is still to be sent.
     """
     closed = session.execute(
         update(Alert)
         .where(Alert.id == alert_id, Alert.state == AlertState.RELEASED)
-        .values(
-            state=AlertState.CLOSING,
-            closing_as=state,
-            planned_at=func.coalesce(Alert.planned_at, now_of(session)),
-        )
+        .values(state=AlertState.CLOSING, closing_as=state)
         .returning(Alert.id)
     ).one_or_none()
     if closed is None:
@@ -126,11 +130,7 @@ def close(session: Session, alert_id: int, state: AlertState) -> bool:
 
 def settle_unheld(session: Session, alert_id: int, state: AlertState) -> None:
     """Settle, as `state` says, everybody waiting in batches of the alert that nobody holds."""
-    count = {
-        AlertState.STOPPED: Batch.stopped,
-        AlertState.SUPERSEDED: Batch.superseded,
-        AlertState.EXPIRED: Batch.expired,
-    }[state]
+    count = getattr(Batch, COUNT_OF_ENDING[state])
     session.execute(
         update(Batch)
         .where(

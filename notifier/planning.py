@@ -46,20 +46,23 @@ def plannable(session: Session) -> int:
 def _plannable(session: Session) -> Select[Alert]:
     """The alerts that are not wholly planned and may be now, those first that need it most.
 
-    Whom a correction goes to is known when nobody is sending the earlier alerts any more.
+    Those that have been ended early come last: the rest of their audience is only counted. Whom a
+    correction goes to is known when nobody is sending the earlier alerts any more.
     """
     planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
     corrects = Alert.kind.in_([kind for kind in AlertKind if kind.corrects])
     return (
         select(Alert)
-        .where(Alert.state == AlertState.RELEASED, Alert.planned_at.is_(None))
+        .where(Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]))
+        .where(Alert.planned_at.is_(None))
         .where(or_(~corrects, ~alerts.earlier_is_sent(now_of(session))))
-        .order_by(URGENCY, planned, Alert.id)
+        .order_by(Alert.closing_as.is_not(None), URGENCY, planned, Alert.id)
     )
 
 
 def _plan_step(session: Session, alert: Alert, batch_size: int) -> None:
     now = now_of(session)
+    become = "waiting" if alert.closing_as is None else alerts.COUNT_OF_ENDING[alert.closing_as]
     most = batch_size * BATCHES_A_STEP
     ids = _ids_below(session, alert, most)
     for start in range(0, len(ids), batch_size):
@@ -68,8 +71,9 @@ def _plan_step(session: Session, alert: Alert, batch_size: int) -> None:
             alert_id=alert.id,
             size=len(members),
             lowest_id=members[-1],
-            waiting=len(members),
+            is_open=alert.closing_as is None,
             not_before=now,
+            **{"waiting": 0, become: len(members)},
         )
         session.add(batch)
         session.flush()

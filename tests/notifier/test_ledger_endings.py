@@ -8,7 +8,7 @@ from together import together
 
 from notifier.config import Settings
 from notifier.db import Database
-from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, LeaseLost, Ledger
+from notifier.ledger import MOST_FUTILE_CLAIMS, Due, Lease, LeaseLost, Ledger
 from notifier.models import AlertKind, AlertState
 
 # Early ends
@@ -48,17 +48,80 @@ def test_an_alert_that_nobody_holds_is_stopped_at_once(
     assert ledger.claim() is None
 
 
-def test_a_stopped_alert_is_not_planned_any_further(db: Database, publication: Publication) -> None:
+def test_whoever_a_stopped_alert_was_for_is_counted_though_it_was_not_wholly_planned(
+    db: Database, publication: Publication
+) -> None:
+    ids = publication.add_readers(22)
+    alert = publication.release()
+    ledger = Ledger(db, batch_size=1)
+    ledger.plan()
+    work_off(ledger, claimed(ledger))
+
+    assert publication.stop(alert.id).state == AlertState.CLOSING
+
+    publication.add_readers(2)
+    assert ledger.due(99).unplanned == 1, "a worker is told to count the rest"
+    while ledger.plan():
+        assert ledger.claim() is None, "nobody is sent to any more"
+    assert publication.counts(alert.id) == {"audience": 22, "accepted": 1, "stopped": 21}
+    assert publication.planned_ids(alert.id) == ids[::-1]
+    assert publication.alert(alert.id).state == AlertState.STOPPED
+    assert ledger.due(99) == Due(unplanned=0, batches=0)
+
+
+def test_what_takes_an_alerts_place_is_planned_before_the_rest_of_that_is_counted(
+    db: Database, publication: Publication
+) -> None:
+    publication.add_readers(22)
+    earlier = publication.release()
+    ledger = Ledger(db, batch_size=1)
+    ledger.plan()
+
+    later = publication.release(story_id=earlier.story_id)
+    for _ in range(3):
+        ledger.plan()
+
+    assert publication.alert(later.id).planned_at is not None
+    assert publication.counts(earlier.id) == {"audience": 10, "superseded": 10}
+    plan_all(ledger)
+    assert publication.counts(earlier.id) == {"audience": 22, "superseded": 22}
+    assert publication.alert(earlier.id).state == AlertState.SUPERSEDED
+
+
+def test_a_correction_that_is_stopped_unplanned_counts_whom_it_was_for(
+    db: Database, publication: Publication
+) -> None:
+    publication.add_readers(5)
+    ledger = Ledger(db, batch_size=1)
+    wrong = publication.release()
+    plan_all(ledger)
+    sending = claimed(ledger)
+    correction = publication.release(story_id=wrong.story_id, kind=AlertKind.CORRECTION)
+    publication.stop(correction.id)
+    assert not ledger.plan(), "whom it was for is not known yet"
+
+    work_off(ledger, sending)
+    plan_all(ledger)
+
+    assert publication.counts(correction.id) == {"audience": 1, "stopped": 1}
+    assert publication.alert(correction.id).state == AlertState.STOPPED
+
+
+def test_an_alert_that_expires_while_it_is_planned_counts_everybody(
+    db: Database, publication: Publication
+) -> None:
     publication.add_readers(12)
     alert = publication.release()
     ledger = Ledger(db, batch_size=1)
     ledger.plan()
+    with publication.changing(alert) as row:
+        row.expires_at -= 2 * HOUR
 
-    publication.stop(alert.id)
+    ledger.tidy()
+    plan_all(ledger)
 
-    assert not ledger.plan()
-    assert publication.counts(alert.id) == {"audience": 10, "stopped": 10}
-    assert publication.alert(alert.id).state == AlertState.STOPPED
+    assert publication.counts(alert.id) == {"audience": 12, "expired": 12}
+    assert publication.alert(alert.id).state == AlertState.EXPIRED
 
 
 def test_what_a_dead_worker_held_of_a_stopped_alert_is_settled_after_its_lease(
@@ -184,7 +247,7 @@ def test_an_alert_of_another_story_does_not_wait(publication: Publication, ledge
 
 
 def test_releases_of_one_story_at_the_same_time_get_revisions_of_their_own(
-    settings: Settings, publication: Publication
+    settings: Settings, publication: Publication, ledger: Ledger
 ) -> None:
     first = publication.release()
 
@@ -195,10 +258,12 @@ def test_releases_of_one_story_at_the_same_time_get_revisions_of_their_own(
         return revision
 
     revisions = together(6, release)
+    publication.add_readers(1)
+    plan_all(ledger)
 
     assert sorted(revisions) == [2, 3, 4, 5, 6, 7]
     states = {publication.alert(alert_id).state for alert_id in range(first.id, first.id + 7)}
-    assert states == {AlertState.RELEASED, AlertState.SUPERSEDED}
+    assert states == {AlertState.FINISHED, AlertState.SUPERSEDED}
 
 
 def test_withdrawals_go_first_then_corrections(publication: Publication, ledger: Ledger) -> None:

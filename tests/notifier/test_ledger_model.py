@@ -125,7 +125,7 @@ class ModelAlert:
 
     def close(self, state: AlertState, now: datetime) -> None:
         if self.state == AlertState.RELEASED:
-            self.state, self.closing_as, self.planned = AlertState.CLOSING, state, True
+            self.state, self.closing_as = AlertState.CLOSING, state
             self.settle_unheld(now)
 
     def settle_unheld(self, now: datetime) -> None:
@@ -231,6 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ] or [alert for alert in needed if self.publication.alert(alert.id).planned_at]
         assert len(changed) == bool(needed)
         for alert in changed:
+            assert alert.closing_as is None or all(one.closing_as for one in needed)
             audience = set(self.readers)
             if alert.kind.corrects:
                 earlier = self.earlier_than(alert)
@@ -246,6 +247,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 members = found[alert.id][batch_id]
                 assert 0 < len(members) <= BATCH_SIZE
                 batch = ModelBatch(alert, members, self.clock.now)
+                if alert.closing_as is not None:  # counted as what has become of it
+                    batch.close(COUNT_OF_ENDING[alert.closing_as])
                 self.batches[batch_id] = alert.batches[batch_id] = batch
             alert.plan_below = step[-1] if step else alert.plan_below
             alert.planned = len(step) < BATCH_SIZE * BATCHES_A_STEP

@@ -86,8 +86,9 @@ def follow_up_alert(alert_id: int, body: schemas.FollowUpBody) -> Answer:
     problems=_UNKNOWN | {409: "The alert has ended otherwise: there is nothing left to stop."},
 )
 def stop_alert(alert_id: int) -> Answer:
-    """Sends it to nobody else. What is on its way this second may still add a few: the state is
-    `closing` until that is known. Stopping twice is harmless."""
+    """Sends it to nobody else. What is on its way this second may still add a few, and whoever was
+    not planned yet is still to be counted: the state is `closing` until that is known. Stopping
+    twice is harmless."""
     with services().db.write() as session:
         alert = alerts.get(session, alert_id)
         if alert.closing_as != AlertState.STOPPED:
