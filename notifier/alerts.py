@@ -1,4 +1,4 @@
-"""The alert's state machine: released, ended early, finished."""
+"""The alert's state machine: released, ended early, finished or failed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,7 +183,11 @@ def end_if_settled(session: Session, alert_id: int) -> bool:
             ~exists().where(Batch.alert_id == alert_id, Batch.is_open),
         )
         .values(
-            state=case((Alert.closing_as.is_(None), AlertState.FINISHED), else_=Alert.closing_as),
+            state=case(
+                (Alert.closing_as.is_not(None), Alert.closing_as),
+                (Alert.plan_error.is_not(None), AlertState.FAILED),
+                else_=AlertState.FINISHED,
+            ),
             ended_at=now_of(session),
         )
         .returning(Alert.state)

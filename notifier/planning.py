@@ -1,8 +1,11 @@
 """Planning: freezes the audience of an alert into batches, a step at a time."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import Select, case, func, or_, select
+import structlog
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from notifier import alerts, audience, reached
@@ -13,28 +16,30 @@ from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers
 BATCHES_A_STEP = 10
 """How many batches are planned in one transaction, so that sending can start on them."""
 
+MOST_FAILURES = 5
+RETRY_AFTER_A_FAILURE = timedelta(seconds=2)
+
 URGENCY = case(
     (Alert.kind == AlertKind.WITHDRAWAL, 0), (Alert.kind == AlertKind.CORRECTION, 1), else_=2
 )
+
+log = structlog.get_logger()
 
 
 def plan(db: Database, batch_size: int) -> bool:
     """Plan up to ten batches of the alert that needs it most; False when none can be planned."""
     with db.read() as session:
-        neediest = session.scalars(_plannable(session).limit(1)).one_or_none()
+        neediest = session.scalars(
+            _plannable(session).with_only_columns(Alert.id).limit(1)
+        ).one_or_none()
     if neediest is None:
         return False
-    if neediest.kind.corrects:
-        with db.write() as session:
-            alerts.settle_earlier(session, neediest)
+    try:
+        _plan(db, neediest, batch_size)
+    except Exception as error:  # whatever is wrong with this alert, the others are to go out
+        _note_failure(db, neediest, error)
     with db.write() as session:
-        alert = session.scalars(
-            _plannable(session).where(Alert.id == neediest.id).with_for_update()
-        ).one_or_none()
-        if alert is not None:
-            _plan_step(session, alert, batch_size)
-    with db.write() as session:
-        alerts.end_if_settled(session, neediest.id)
+        alerts.end_if_settled(session, neediest)
     return True
 
 
@@ -51,13 +56,59 @@ def _plannable(session: Session) -> Select[Alert]:
     """
     planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
     corrects = Alert.kind.in_([kind for kind in AlertKind if kind.corrects])
+    now = now_of(session)
     return (
         select(Alert)
         .where(Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]))
         .where(Alert.planned_at.is_(None))
-        .where(or_(~corrects, ~alerts.earlier_is_sent(now_of(session))))
+        .where(_is_not_resting(now), or_(~corrects, ~alerts.earlier_is_sent(now)))
         .order_by(Alert.closing_as.is_not(None), URGENCY, planned, Alert.id)
     )
+
+
+def _plan(db: Database, alert_id: int, batch_size: int) -> None:
+    with db.read() as session:
+        alert = alerts.get(session, alert_id)
+    if alert.kind.corrects:
+        with db.write() as session:
+            alerts.settle_earlier(session, alert)
+    with db.write() as session:
+        still = _plannable(session).where(Alert.id == alert_id).with_for_update()
+        locked = session.scalars(still).one_or_none()
+        if locked is not None:
+            _plan_step(session, locked, batch_size)
+            locked.plan_failures, locked.plan_error = 0, None
+
+
+def _note_failure(db: Database, alert_id: int, error: Exception) -> None:
+    """Let an alert rest that cannot be planned, and give up after five failures in a row.
+
+    A database that is full or away is no fault of the alert's, and is waited for.
+    """
+    words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    is_outage = isinstance(error, OperationalError | InterfaceError)
+    with db.write() as session:
+        now = now_of(session)
+        # Others that failed with it at the same moment do not count.
+        failures = session.scalars(
+            update(Alert)
+            .where(Alert.id == alert_id, Alert.planned_at.is_(None), _is_not_resting(now))
+            .values(
+                plan_failures=Alert.plan_failures + (0 if is_outage else 1),
+                plan_not_before=now + RETRY_AFTER_A_FAILURE,
+                plan_error=words,
+            )
+            .returning(Alert.plan_failures)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if failures is not None and failures >= MOST_FAILURES:
+            given_up = update(Alert).where(Alert.id == alert_id).values(planned_at=now)
+            session.execute(given_up.execution_options(synchronize_session=False))
+    log.error("planning_failed", alert=alert_id, failures=failures, error=words)
+
+
+def _is_not_resting(now: datetime) -> ColumnElement[bool]:
+    return or_(Alert.plan_not_before.is_(None), Alert.plan_not_before <= now)
 
 
 def _plan_step(session: Session, alert: Alert, batch_size: int) -> None:

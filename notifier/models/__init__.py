@@ -5,6 +5,7 @@ from notifier.models.alert import Alert, AlertKind, AlertState, Reaction, Reacti
 from notifier.models.article import Article, ArticleStatus, Story, topic_of
 from notifier.models.base import Base
 from notifier.models.batch import COUNTS, Batch, BatchMembers
+from notifier.models.heartbeat import Heartbeat, Program
 from notifier.models.push_service import DoubtfulGone, OpenBreaker, ServiceAnswers
 from notifier.models.subscription import (
     Level,
@@ -28,10 +29,12 @@ __all__ = [
     "BatchMembers",
     "DoubtfulGone",
     "Editor",
+    "Heartbeat",
     "Level",
     "MutedStory",
     "OpenBreaker",
     "OwnMessage",
+    "Program",
     "Reaction",
     "ReactionCount",
     "Section",

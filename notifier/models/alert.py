@@ -35,8 +35,9 @@ class AlertKind(StrEnum):
 class AlertState(StrEnum):
     """`released` until every push message is settled, or until something ends it early.
 
-    `closing` while workers still hold leases on an alert that has been ended early; the last
-    four are final, and nothing waits in them.
+    `closing` while workers still hold leases on an alert that has been ended early, or its
+    audience is still being counted; the others are final, and nothing waits in them. `failed` is
+    one that could not be planned to the end: whoever had been planned until then was served.
     """
 
     RELEASED = "released"
@@ -45,6 +46,7 @@ class AlertState(StrEnum):
     STOPPED = "stopped"
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
+    FAILED = "failed"
 
     @property
     def final(self) -> bool:
@@ -56,6 +58,8 @@ class Alert(Base):
 
     `closing_as` is the final state that an early end leads to, and what the rest of the audience
     settles as. `plan_below` is where planning goes on: the ids below it have not been looked at.
+    `plan_failures` counts how often in a row planning has crashed, at last by `plan_error`; it is
+    not tried again until `plan_not_before`.
     `flagged_article_id` is the article whose flag raised this alert; its unique index is what
     keeps repeated and concurrent publishing at one alert. `count_rate` is the share of browsers
     that are asked to report what became of the notification; None: nothing is counted.
@@ -88,6 +92,9 @@ class Alert(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     plan_below: Mapped[int] = mapped_column(RowId)
     planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    plan_failures: Mapped[int] = mapped_column(SmallInteger, default=0)
+    plan_not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    plan_error: Mapped[str | None] = mapped_column(String(200))
 
 
 class Reaction(StrEnum):

@@ -1,17 +1,17 @@
 """Batches: the sum that always holds, and who is planned."""
 
 import pytest
-from ledger_steps import claimed, plan_all
-from publication import Publication
-from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
+from ledger_steps import claimed, plan_all, work_off
+from publication import HOUR, Publication
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 from together import together
 
-from notifier import subscriptions
+from notifier import planning, subscriptions
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.ledger import Ledger
-from notifier.models import COUNTS, AlertState, Batch, Subscription
+from notifier.models import COUNTS, Alert, AlertState, Batch, Subscription
 from notifier.subscriptions import Proof
 
 # The sum
@@ -178,3 +178,109 @@ def test_planners_at_the_same_time_plan_nobody_twice(
     together(4, plan)
 
     assert sorted(publication.planned_ids(alert.id)) == ids
+
+
+# Poison
+
+
+def poison(publication: Publication) -> Alert:
+    """An alert that no planner can make sense of, as nothing but a bug or a hand would write it."""
+    alert = publication.release("Poison")
+    with publication.changing(alert) as row:
+        row.level = 77
+    return alert
+
+
+def let_it_be_tried_again(publication: Publication, alert: Alert) -> None:
+    with publication.changing(alert) as row:
+        row.plan_not_before -= HOUR
+
+
+def test_an_alert_that_cannot_be_planned_does_not_stop_the_others(
+    publication: Publication, ledger: Ledger
+) -> None:
+    publication.add_readers(2)
+    poisoned = poison(publication)
+    sound = publication.release()
+
+    plan_all(ledger)
+
+    assert publication.counts(sound.id) == {"audience": 2, "waiting": 2}
+    row = publication.alert(poisoned.id)
+    assert row.planned_at is None
+    assert "77" in (row.plan_error or "")
+    assert ledger.due(9).unplanned == 0, "it rests before it is tried again"
+
+
+def test_an_alert_that_fails_to_be_planned_five_times_fails_and_says_why(
+    publication: Publication, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publication.add_readers(2)
+    alert = poison(publication)
+    for number in range(planning.MOST_FAILURES):
+        assert publication.alert(alert.id).state == AlertState.RELEASED, number
+        assert ledger.plan()
+        let_it_be_tried_again(publication, alert)
+
+    assert not ledger.plan()
+    row = publication.alert(alert.id)
+    assert row.state == AlertState.FAILED
+    assert row.ended_at is not None
+    assert "77" in (row.plan_error or "")
+    assert capsys.readouterr().out.count("planning_failed") == planning.MOST_FAILURES
+
+
+def test_an_alert_whose_kind_is_none_harms_no_other(
+    publication: Publication, ledger: Ledger
+) -> None:
+    publication.add_readers(2)
+    poisoned, sound = publication.release(), publication.release()
+    with publication.db.write() as session:
+        session.execute(text("UPDATE alerts SET kind = 'rumour' WHERE id = 1"))
+    assert poisoned.id == 1
+
+    plan_all(ledger)
+
+    assert publication.counts(sound.id) == {"audience": 2, "waiting": 2}
+
+
+def test_failures_that_pass_are_forgotten_and_an_outage_is_none(
+    db: Database, publication: Publication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication.add_readers(12)
+    alert, ledger = publication.release(), Ledger(db, batch_size=1)
+
+    def out_of_space(*_: object) -> None:
+        raise OperationalError("INSERT", None, Exception("disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "_plan_step", out_of_space)
+        for _ in range(2 * planning.MOST_FAILURES):
+            assert ledger.plan()
+            let_it_be_tried_again(publication, alert)
+    assert "disk is full" in (publication.alert(alert.id).plan_error or "")
+
+    plan_all(ledger)
+
+    assert publication.counts(alert.id) == {"audience": 12, "waiting": 12}
+    assert publication.alert(alert.id).plan_error is None
+
+
+def test_what_was_planned_before_planning_failed_is_sent_and_then_the_alert_has_failed(
+    db: Database, publication: Publication
+) -> None:
+    publication.add_readers(12)
+    alert, ledger = publication.release(), Ledger(db, batch_size=1)
+    ledger.plan()
+    with publication.changing(alert) as row:
+        row.level, row.plan_failures = 77, planning.MOST_FAILURES - 1
+    ledger.plan()
+    assert publication.alert(alert.id).state == AlertState.RELEASED
+
+    with publication.changing(alert) as row:
+        row.level = 2
+    for _ in range(10):
+        work_off(ledger, claimed(ledger))
+
+    assert publication.alert(alert.id).state == AlertState.FAILED
+    assert publication.counts(alert.id) == {"audience": 10, "accepted": 10}

@@ -184,6 +184,14 @@ class AlertAnswer(BaseModel):
     ended_at: datetime | None
     counts: Counts
     seconds_to: SecondsTo
+    planning_error: Annotated[
+        str | None,
+        Field(
+            description="Why its readers could not be looked up. While it is `released` or "
+            "`closing` that is tried again; in a final state the rest was never sent to and is "
+            "not in the counts."
+        ),
+    ]
 
     @classmethod
     def of(cls, alert: Alert, newest: Alert, progress: reports.Progress) -> Self:
@@ -200,6 +208,7 @@ class AlertAnswer(BaseModel):
             ended_at=alert.ended_at,
             counts=Counts.model_validate(progress.counts),
             seconds_to=SecondsTo.model_validate(progress.seconds_to),
+            planning_error=alert.plan_error,
         )
 
 

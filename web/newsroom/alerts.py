@@ -26,6 +26,7 @@ _STATES = {
     AlertState.STOPPED: "Stopped",
     AlertState.SUPERSEDED: "Superseded",
     AlertState.EXPIRED: "Expired",
+    AlertState.FAILED: "Failed",
 }
 
 
