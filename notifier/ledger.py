@@ -101,6 +101,17 @@ class Due:
     batches: int
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """All that waits, and since when; `in_work` are the batches that somebody holds."""
+
+    unplanned: int
+    unplanned_since: datetime | None
+    due: int
+    due_since: datetime | None
+    in_work: int
+
+
 class Ledger:
     """Every change of batches goes through here; each method is a transaction of its own."""
 
@@ -268,6 +279,26 @@ class Ledger:
             )
             return Due(
                 unplanned, session.scalars(select(func.count()).select_from(due.subquery())).one()
+            )
+
+    def backlog(self) -> Backlog:
+        """All that waits; unlike `due` it counts everything, for people who ask."""
+        with self._db.read() as session:
+            now = now_of(session)
+            since = func.min(func.coalesce(Batch.lease_until, Batch.not_before))
+            due, due_since = session.execute(
+                select(func.count(), since)
+                .select_from(Batch)
+                .join(Alert, Alert.id == Batch.alert_id)
+                .where(_may_be_sent(now), _is_due(now))
+            ).one()
+            in_work = select(func.count()).where(Batch.is_open, Batch.lease_until > now)
+            return Backlog(
+                unplanned=planning.plannable(session),
+                unplanned_since=planning.waiting_since(session),
+                due=due,
+                due_since=due_since,
+                in_work=session.scalars(in_work).one(),
             )
 
     def tidy(self) -> None:

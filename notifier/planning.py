@@ -48,6 +48,12 @@ def plannable(session: Session) -> int:
     return session.scalars(select(func.count()).select_from(_plannable(session).subquery())).one()
 
 
+def waiting_since(session: Session) -> datetime | None:
+    """The release of the oldest alert that is to be sent and waits for somebody to plan it."""
+    waiting = _plannable(session).where(Alert.closing_as.is_(None)).order_by(None)
+    return session.scalars(waiting.with_only_columns(func.min(Alert.released_at))).one()
+
+
 def _plannable(session: Session) -> Select[Alert]:
     """The alerts that are not wholly planned and may be now, those first that need it most.
 

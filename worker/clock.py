@@ -7,13 +7,14 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from notifier import own_messages, subscriptions
+from notifier import heartbeats, own_messages, subscriptions
 from notifier.clock import boot_time
 from notifier.config import get_settings
 from notifier.db import Database
 from notifier.jobs import Job
 from notifier.ledger import Ledger
 from notifier.log import configure
+from notifier.models import Program
 from notifier.setup import require
 from worker.app import app
 from worker.doorbell import ring
@@ -48,11 +49,14 @@ def main() -> None:
     db = Database(settings.database)
     require(db)
     ledger = Ledger(db)
-    prune_at = boot_time()
+    beat_at = prune_at = boot_time()
     log.info("clock_started")
     while not stop.is_set():
         try:
             tick(db, ledger)
+            if boot_time() >= beat_at:
+                heartbeats.beat(db, Program.CLOCK)
+                beat_at = boot_time() + heartbeats.BEAT_EVERY.total_seconds()
             if boot_time() >= prune_at:
                 subscriptions.prune(db, settings.forget_unseen_after)
                 prune_at = boot_time() + PRUNE_EVERY.total_seconds()

@@ -17,6 +17,7 @@ from notifier.config import get_settings
 from notifier.log import configure
 from worker import pulse
 from worker.app import app
+from worker.heart import Heart
 
 COMMAND = (
     *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker"),
@@ -63,11 +64,13 @@ class Supervisor:
         self._stopping = False
         self._worker: subprocess.Popen[bytes] | None = None
         self._connection = app.connection_for_write()
+        self._heart = Heart(get_settings().database)
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; the worker has ended too when this returns."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        self._heart.start()
         while not self._stopping:
             self._run_once()
             if not self._stopping:
@@ -99,6 +102,7 @@ class Supervisor:
                     log.error("worker_died", exit_code=worker.returncode)
                     return
                 silence.answered()
+                self._heart.answered()
                 time.sleep(ASK_EVERY.total_seconds())
             elif silence.is_too_long(boot_time()):
                 log.error("worker_deaf", seconds=silence.patience.total_seconds())

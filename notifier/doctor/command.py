@@ -18,6 +18,7 @@ from notifier.terminal import plain_errors
 _MARKS = {
     State.THERE: "[green]✓ there[/green]",
     State.MISSING: "[bold red]✗ missing[/bold red]",
+    State.TROUBLE: "[bold red]✗ trouble[/bold red]",
     State.UNSEEN: "[yellow]? look[/yellow]",
 }
 
@@ -29,10 +30,11 @@ _MARKS = {
     help="With --site: another deployment's public address. This one is then not examined.",
 )  # fmt: skip
 def doctor(site: str | None, service: str | None) -> None:
-    """Say what is there and what is missing, and what to do about it.
+    """Say what is there, missing or in trouble, and what to do about it.
 
-    Examines this deployment, and with --site the page and files of your site as a browser finds
-    them. Changes nothing. Exit code 1 if something is missing.
+    Examines this deployment: settings, database, broker, whether workers and clock are alive, what
+    waits, and which push services make trouble. With --site also the page and files of your site
+    as a browser finds them. Changes nothing. Exit code 1 if something is missing or in trouble.
     """
     if service is not None and site is None:
         raise click.UsageError("--service needs --site.")
@@ -56,6 +58,9 @@ def doctor(site: str | None, service: str | None) -> None:
         table.add_row(_MARKS[finding.state], escape(finding.subject), found)
     console = Console()
     console.print(table)
-    lacking = sum(finding.state is State.MISSING for finding in findings)
-    console.print(f"{lacking} missing." if lacking else "Nothing is missing.")
-    sys.exit(1 if lacking else 0)
+    states = [finding.state for finding in findings]
+    missing, troubled = states.count(State.MISSING), states.count(State.TROUBLE)
+    verdict = [f"{missing} missing"] if missing else []
+    verdict += [f"{troubled} in trouble"] if troubled else []
+    console.print(f"{', '.join(verdict) or 'Nothing is missing'}.")
+    sys.exit(1 if verdict else 0)

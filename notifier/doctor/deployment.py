@@ -1,4 +1,4 @@
-"""Examines this deployment itself: settings, database, keys and broker."""
+"""Examines this deployment itself: settings, broker, database, keys, and what is going on."""
 
 import socket
 import ssl
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from notifier.config import PLACEHOLDER_SUBJECT, Settings
 from notifier.db import Database
 from notifier.doctor.finding import Finding, missing, there, unseen
+from notifier.doctor.running import examine_running
 from notifier.errors import NotifierError
 from notifier.jobs import broker_url
 from notifier.keys import load_vapid_keys
@@ -23,8 +24,8 @@ _REDIS_PORT = 6379
 def examine_deployment(settings: Settings) -> Iterator[Finding]:
     """What stands between these settings and readers who get their alerts."""
     yield from _settings(settings)
-    yield from _database_and_keys(settings)
     yield _broker(settings)
+    yield from _database(settings)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -59,7 +60,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             yield unseen(name, text[:1].upper() + text[1:])
 
 
-def _database_and_keys(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings) -> Iterator[Finding]:
     db = Database(settings.database)
     try:
         require(db)
@@ -69,6 +70,7 @@ def _database_and_keys(settings: Settings) -> Iterator[Finding]:
             yield there("VAPID keys", f"{len(keys)}, with their private halves.")
         else:
             yield missing("VAPID keys", "There is none yet.", "Run `notifier setup`.")
+        yield from examine_running(db)
     except SQLAlchemyError as error:
         # The driver's own words may hold addresses and values; its first line says enough.
         reason = str(getattr(error, "orig", error)).splitlines()[0]

@@ -5,10 +5,11 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """`UNSEEN` is what cannot be judged from here; only `MISSING` fails an examination."""
+    """`UNSEEN` is what cannot be judged from here; `MISSING` and `TROUBLE` fail an examination."""
 
     THERE = "there"
     MISSING = "missing"
+    TROUBLE = "trouble"
     UNSEEN = "look yourself"
 
 
@@ -28,6 +29,10 @@ def there(subject: str, text: str) -> Finding:
 
 def missing(subject: str, text: str, todo: str) -> Finding:
     return Finding(subject, State.MISSING, text, todo)
+
+
+def trouble(subject: str, text: str, todo: str) -> Finding:
+    return Finding(subject, State.TROUBLE, text, todo)
 
 
 def unseen(subject: str, text: str, todo: str = "") -> Finding:

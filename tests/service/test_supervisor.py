@@ -7,6 +7,7 @@ from signal import SIGKILL, SIGSTOP, Signals
 
 import psutil
 import pytest
+import requests
 
 from notifier.rehearsal.deployment import (
     Deployment,
@@ -56,3 +57,22 @@ def test_a_worker_whose_supervisor_was_killed_dies_too(deployment: Deployment) -
     supervisor.kill()
     assert len(below) >= 3
     assert psutil.wait_procs(below, timeout=LONG.total_seconds())[1] == []
+
+
+def test_ops_are_told_that_worker_and_clock_are_alive_and_when_the_worker_is_not(
+    deployment: Deployment,
+) -> None:
+    def health() -> dict[str, str]:
+        address = f"{deployment.settings.base_url}/healthz"
+        answer: dict[str, str] = requests.get(address, timeout=5).json()
+        return answer
+
+    alive = {"worker": "alive", "clock": "alive"}
+    wait_until(lambda: alive.items() <= health().items(), LONG, "both to be alive")
+
+    # Deaf, so that it is alive to the system and does nothing.
+    psutil.Process(deployment.programs["worker"].pid).suspend()
+    for process in celery_of(deployment):
+        process.suspend()
+    wait_until(lambda: health()["worker"] == "silent", LONG, "the silence to be noticed")
+    assert health()["clock"] == "alive"

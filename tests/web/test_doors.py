@@ -10,7 +10,10 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
+from notifier import heartbeats
 from notifier.config import Settings
+from notifier.db import Database
+from notifier.models import Program
 from web.security import client_address
 
 URL = "/api/v1/subscriptions"
@@ -255,6 +258,15 @@ def test_health_is_ok_while_the_database_answers(client: FlaskClient) -> None:
     answer = client.get("/healthz")
 
     assert (answer.status_code, answer.json["status"]) == (200, "ok")
+
+
+def test_health_tells_whether_worker_and_clock_are_alive(client: FlaskClient, db: Database) -> None:
+    heartbeats.beat(db, Program.CLOCK)
+
+    answer = client.get("/healthz")
+
+    assert answer.status_code == 200, "readers and editors can be served all the same"
+    assert (answer.json["clock"], answer.json["worker"]) == ("alive", "silent")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
