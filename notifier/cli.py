@@ -19,6 +19,8 @@ from notifier.rehearsal.command import rehearse
 from notifier.terminal import database, plain_errors
 from notifier.tokens import Scope
 
+_LONGEST_NAME = 80
+
 
 @click.group()
 def main() -> None:
@@ -34,7 +36,7 @@ def run() -> None:
 
 @main.command()
 def setup() -> None:
-    """Make secrets, keys and the database, or bring them up to date; safe to repeat."""
+    """Make secrets, keys and database, or bring them up to date."""
     with plain_errors():
         settings = get_settings()
         setup_.prepare(settings)
@@ -48,12 +50,20 @@ def token() -> None:
     """Credentials of machines, such as the CMS."""
 
 
+def _check_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if not 0 < len(name.strip()) <= _LONGEST_NAME:
+        raise click.BadParameter(f"Give it 1 to {_LONGEST_NAME} characters, such as cms.")
+    return name.strip()
+
+
 @token.command("create")
 @click.option(
     "--scope", type=click.Choice([scope.value for scope in Scope]), required=True,
     help="What the token lets its holder do.",
 )  # fmt: skip
-@click.option("--name", default="cms", show_default=True, help="To tell tokens apart.")
+@click.option(
+    "--name", default="cms", show_default=True, callback=_check_name, help="To tell tokens apart."
+)
 def create_token(scope: str, name: str) -> None:
     """Print a new token, alone, on standard output. It cannot be shown again."""
     with plain_errors(), database() as session:
@@ -97,7 +107,10 @@ def invite(email: str) -> None:
 
 @main.group()
 def gone() -> None:
-    """Subscriptions that so many at once were answered Gone for that it is doubtful."""
+    """Decide on subscriptions that are doubtfully called gone.
+
+    A push service answered Gone for so many at once that it may be mistaken.
+    """
 
 
 @gone.command("list")
@@ -133,7 +146,9 @@ def discard_gone(push_service: str) -> None:
 @main.command("settings")
 def show_settings() -> None:
     """Show every setting, its meaning and its value here."""
-    table = Table("setting", "value", "meaning")
+    table = Table("setting")
+    for heading in ("value", "meaning"):
+        table.add_column(heading, overflow="fold")  # an address is to be read to its end
     with plain_errors():
         settings = get_settings()
         for name, field in Settings.model_fields.items():

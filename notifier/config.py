@@ -158,6 +158,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"{host!r} is not a host; write it without https:// and path")
         return tuple(host.lower() for host in value)
 
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        # The URL itself is not said again: it holds a password.
+        if value and not value.startswith(("postgresql+psycopg://", "sqlite:///")):
+            raise ValueError(
+                "write it as postgresql+psycopg://user:password@host/name or sqlite:////path/to/file"
+            )
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str | None) -> str | None:

@@ -227,7 +227,9 @@ class _ManifestLink(HTMLParser):
     "or one with a usual name.",
 )  # fmt: skip
 def embed_command(folder: Path, manifest: str | None) -> None:
-    """Put the files that your own site needs into DIR, the folder that it serves as /.
+    """Put what your own site needs into its folder, DIR.
+
+    DIR is what the site serves as /.
 
     Makes notifier/sw.js and notifications.html, and makes or completes the web app manifest. What
     you have written stays as it is. Exit code 1 if something is left to do by hand.

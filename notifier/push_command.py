@@ -16,13 +16,18 @@ from notifier.keys import load_vapid_keys
 from notifier.models import Subscription
 from notifier.push import Accepted, Target, VapidKey, VapidSigner
 from notifier.push.single import Exchange, sample_plaintext, send_fast, send_with_pywebpush
+from notifier.setup import require
 from notifier.terminal import database, plain_errors
 
 TTL = timedelta(minutes=5)
+_LARGEST_ID = 2**63 - 1
 
 
 @click.command()
-@click.option("--id", "subscription_id", type=int, help="A subscription of the database.")
+@click.option(
+    "--id", "subscription_id", type=click.IntRange(1, _LARGEST_ID), metavar="ID",
+    help="A subscription of the database.",
+)  # fmt: skip
 @click.option(
     "--file", "file", type=click.File(), help="A browser's PushSubscription as JSON; - is stdin."
 )
@@ -31,7 +36,7 @@ TTL = timedelta(minutes=5)
     help="The way that alerts go, or the reference implementation.",
 )  # fmt: skip
 def push(subscription_id: int | None, file: TextIO | None, way: str) -> None:
-    """Send one test message to one subscription, and show request and answer.
+    """Send one test message, and show request and answer.
 
     Tells whether it is us or the push service. The endpoint's path and the token's signature,
     which are secrets, are not shown. Exit code 1 if the message was not accepted.
@@ -54,6 +59,7 @@ def push(subscription_id: int | None, file: TextIO | None, way: str) -> None:
 def _keys(settings: Settings) -> dict[int, VapidKey]:
     db = Database(settings.database)
     try:
+        require(db)
         keys = load_vapid_keys(db, settings.home)
     finally:
         db.close()
@@ -65,7 +71,10 @@ def _keys(settings: Settings) -> dict[int, VapidKey]:
 def _target(session: Session, subscription_id: int) -> Target:
     row = session.get(Subscription, subscription_id)
     if row is None:
-        raise NotFound(f"There is no subscription {subscription_id}.")
+        raise NotFound(
+            f"There is no subscription {subscription_id}. To send to a browser that has none here, "
+            "use --file."
+        )
     return Target(row.endpoint, row.p256dh, row.auth, row.vapid_key_id)
 
 

@@ -40,8 +40,16 @@ def plain_errors() -> Iterator[None]:
     except NotifierError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{where}{error.strerror or error}. See that this user may use it.", err=True)
+        sys.exit(1)
     except SQLAlchemyError as error:
         # The driver's own words may hold addresses and values; its first line says enough.
         reason = str(getattr(error, "orig", error)).splitlines()[0]
-        click.echo(f"The database cannot be used (DATABASE_URL): {reason}", err=True)
+        click.echo(
+            f"The database cannot be used: {reason.rstrip('.')}. Look at DATABASE_URL, and whether "
+            "the server runs.",
+            err=True,
+        )
         sys.exit(1)

@@ -61,5 +61,7 @@ def revoke(session: Session, name: str) -> None:
     query = select(ApiToken).where(ApiToken.name == name, ApiToken.revoked_at.is_(None))
     row = session.scalars(query).one_or_none()
     if row is None:
-        raise NotFound(f"There is no active token named {name!r}.")
+        raise NotFound(
+            f"No token in force is named {name!r}: `notifier token list` shows which are."
+        )
     row.revoked_at = now_of(session)

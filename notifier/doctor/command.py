@@ -30,7 +30,7 @@ _MARKS = {
     help="With --site: another deployment's public address. This one is then not examined.",
 )  # fmt: skip
 def doctor(site: str | None, service: str | None) -> None:
-    """Say what is there, missing or in trouble, and what to do about it.
+    """Say what is missing or in trouble, and what to do about it.
 
     Examines this deployment: settings, database, broker, whether workers and clock are alive, what
     waits, and which push services make trouble. With --site also the page and files of your site

@@ -64,7 +64,7 @@ def rehearse(
     database_url: str | None,
     processes: int,
 ) -> None:
-    """Rehearse breaking news on this machine, without touching any real reader.
+    """Rehearse breaking news without any real reader.
 
     Starts a local push service and the real web app, worker, clock and broker in a temporary
     folder, publishes a breaking article, and reckons up what arrived. Needs no internet.

@@ -38,7 +38,7 @@ def test_an_update_takes_the_place_of_the_alert_and_keeps_its_sections_and_pictu
     assert (update.story_id, update.revision) == (first.story_id, 2)
     assert update.kind == AlertKind.UPDATE
     assert (update.sections, update.image) == (0b101, image)
-    assert publication.alert(first.id).state == AlertState.SUPERSEDED
+    assert publication.alert(first.id).closing_as == AlertState.SUPERSEDED
 
 
 def test_an_update_is_for_those_who_want_updates_unless_it_cuts_an_alert_short(

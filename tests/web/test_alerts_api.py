@@ -53,7 +53,7 @@ def test_a_follow_up_is_released_and_ends_the_alert_before(
     assert answer.json["kind"] == "update"
     assert answer.json["id"] == answer.json["newest"] != raised
     [before, update] = stored(db)
-    assert before.state == AlertState.SUPERSEDED
+    assert before.closing_as == AlertState.SUPERSEDED
     assert (update.title, update.body) == ("River falls again", "Slowly.")
     assert (update.url, update.released_by) == (ARTICLE["url"], "cms")
     assert update.story_id == before.story_id
@@ -164,7 +164,7 @@ def test_stopping_says_how_many_have_it_and_may_be_repeated(post: Post, raised: 
     again = post(f"/alerts/{raised}/stop")
 
     assert stopped.status_code == again.status_code == 200
-    assert stopped.json["state"] == again.json["state"] == "stopped"
+    assert stopped.json["state"] == again.json["state"] == "closing", "nobody is counted yet"
     assert stopped.json["counts"]["accepted"] == 0
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from notifier import alerts, tokens
 from notifier.db import Database
+from notifier.ledger import Ledger
 from notifier.models import Alert, Article
 
 ARTICLE = {
@@ -227,9 +228,14 @@ def test_an_alert_says_how_it_is_getting_on(
         "ended_at": None,
         "counts": dict.fromkeys(names.split(), 0),
         "seconds_to": {"50": None, "90": None, "99": None},
+        "planning_error": None,
     }
     with db.write() as session:
         alerts.stop(session, raised["id"])
+    assert client.get(url, headers=bearer).json["state"] == "closing", (
+        "until its readers are counted"
+    )
+    Ledger(db).plan()
     assert client.get(url, headers=bearer).json["state"] == "stopped"
 
 

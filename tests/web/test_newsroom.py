@@ -275,6 +275,8 @@ def test_an_alert_that_goes_out_is_fetched_anew_until_it_has_ended(
 
     with db.write() as session:
         alerts.stop(session, alert_id)
+    while Ledger(db).plan():
+        pass
     ended = editor.open(path).text
     assert "hx-trigger" not in ended
     assert "Stopped" in ended
@@ -357,7 +359,7 @@ def test_stopping_what_has_ended_says_so(editor: EditorsBrowser, db: Database) -
     again = editor.client.post(stop, data=form)
     assert again.status_code == 303
     assert "nothing left to stop" in editor.open(again.headers["Location"]).text
-    assert [alert.state for alert in released(db)] == [AlertState.STOPPED]
+    assert [alert.closing_as for alert in released(db)] == [AlertState.STOPPED]
 
 
 def test_an_alert_cannot_be_stopped_from_another_site(editor: EditorsBrowser, db: Database) -> None:

@@ -108,7 +108,7 @@ def test_a_follow_up_starts_from_the_alerts_words_and_goes_out_after_a_review(
     assert (alert.title, alert.kind, alert.revision) == ("Bridge open again", AlertKind(kind), 2)
     assert (alert.body, alert.url) == (BRIDGE["body"], BRIDGE["url"])
     assert alert.released_by == "ines@example.com"
-    assert earlier.state == AlertState.SUPERSEDED
+    assert earlier.closing_as == AlertState.SUPERSEDED
     assert f"Your {kind} is on its way" in editor.follow().text
 
 
