@@ -10,6 +10,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
 BUSY_TIMEOUT_MS = 15_000
+IDLE_IN_TRANSACTION_MS = 8_000
+"""A process that is frozen, or cut off, in a transaction must not keep its locks for a lease."""
+
+# A server that has vanished without a word is noticed in as many seconds, not in a quarter of an
+# hour: milliseconds without an acknowledgement, and seconds of silence.
+_GIVE_UP = {
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 class Database:
@@ -31,8 +42,9 @@ class Database:
                 parsed,
                 hide_parameters=True,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": 5},
+                connect_args={"connect_timeout": 5, **_GIVE_UP},
             )
+            event.listen(self.engine, "connect", _end_idle_transactions)
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Session]:
@@ -98,6 +110,12 @@ def upsert(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert 
     """An INSERT that can say what to do on a conflict; both databases write it alike."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+
+
+def _end_idle_transactions(connection: Any, _record: object) -> None:
+    autocommit, connection.autocommit = connection.autocommit, True
+    connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+    connection.autocommit = autocommit
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -54,6 +55,8 @@ POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(minutes=1)
+LAST_TRY = timedelta(seconds=5)
+"""How long before an alert expires a push service that fails is tried once more."""
 
 OUR_FAULT_PERHAPS = (400, 401, 403)
 
@@ -145,9 +148,10 @@ class Delivery:
                 self._fill(may_claim=going and boot_time() < leave_at)
                 if not self._runs:
                     return
-                for (run, recipient), outcome in self._sender.poll(POLL):
-                    self._settle(run, recipient, outcome)
-                self._save()
+                # The ledger's time, as a date in Retry-After must not go by this host's clock.
+                now = self._runs[0].lease.now()
+                self._settle_all(self._sender.poll(POLL, now))
+                self._save(going=going)
                 if self._is_paused():
                     time.sleep(POLL.total_seconds())
         except Exception as error:
@@ -203,6 +207,10 @@ class Delivery:
                 run.hold(recipient.push_service, until)
             else:
                 ready.append(recipient)
+        if lease.rounds:
+            # The first of them may be a probe: if it were the same each time, one reader whose
+            # messages are always refused would keep the push service closed to all.
+            random.shuffle(ready)
         return iter(ready)
 
     def _offer(self, run: _Run, recipient: Recipient) -> None:
@@ -255,6 +263,17 @@ class Delivery:
         self._messages[alert.id, declarative] = message, seconds
         return message
 
+    def _settle_all(self, answered: Iterable[tuple[Sent, Outcome]]) -> None:
+        """Settle all, and only then raise what went wrong with one of them."""
+        crash: Exception | None = None
+        for (run, recipient), outcome in answered:
+            try:
+                self._settle(run, recipient, outcome)
+            except Exception as error:
+                crash = crash or error
+        if crash is not None:
+            raise crash
+
     def _settle(self, run: _Run, recipient: Recipient, outcome: Outcome) -> None:
         """Record what became of a message.
 
@@ -293,6 +312,9 @@ class Delivery:
             lease.note_uncertain(recipient.bit)
         if outcome.retry_after is None:
             until = now + _backoff(lease.rounds)
+            last = lease.alert.expires_at - LAST_TRY
+            if now < last < until:  # it is we who chose the pause
+                until = last
             self._leave(run, recipient.bit, until, recipient.push_service)
         else:
             until = lease.findings.hold(subscription_id, now + outcome.retry_after)
@@ -310,7 +332,7 @@ class Delivery:
                 run.lease.findings.refused.append(recipient.subscription_id)
         run.refused.clear()
 
-    def _save(self) -> None:
+    def _save(self, *, going: bool) -> None:
         """Finish the runs that are through, and checkpoint the others when it is time."""
         try:
             if self._checkpoint_is_due():
@@ -323,7 +345,8 @@ class Delivery:
                 self._health.sync()
         except SQLAlchemyError as error:
             self._pause(error)
-            self._forget_dead_leases()
+            if not going:
+                self._forget_dead_leases()
 
     def _pause(self, error: SQLAlchemyError) -> None:
         """Send nothing until a checkpoint succeeds: what could not be recorded would come twice."""
@@ -387,6 +410,11 @@ class Delivery:
         self._runs.remove(run)
 
     def _forget_dead_leases(self) -> None:
+        """Leave without what could not be recorded.
+
+        Otherwise it is kept, however long the database is away: nothing more is sent without a
+        lease, and what was sent will not be sent again if nobody else has claimed the batch.
+        """
         for run in self._runs:
             if boot_time() >= run.lease.deadline:
                 run.lost = True
@@ -396,12 +424,12 @@ class Delivery:
         """Give everything back after a crash, and forget the answers that are still to come."""
         runs, self._runs = self._runs, []
         while self._sender.in_flight:
-            for (run, recipient), outcome in self._sender.poll(POLL):
-                self._settle(run, recipient, outcome)
+            with suppress(Exception):  # it has crashed already, and the other answers count
+                self._settle_all(self._sender.poll(POLL))
         for run in runs:
             try:
                 self._ledger.checkpoint([run.lease])
-                self._ledger.abandon(run.lease, f"{type(error).__name__}: {error}")
+                self._ledger.abandon(run.lease, error)
             except SQLAlchemyError as failure:
                 # The lease runs out by itself then, and counts as a claim that failed.
                 log.error("abandon_failed", batch=run.lease.batch_id, error=type(failure).__name__)

@@ -87,9 +87,13 @@ class ServiceHealth:
             if not self.refuses_size(alert_id, push_service):
                 log.error("message_too_large", push_service=push_service, alert=alert_id)
             self._too_large.add((alert_id, push_service))
+            if push_service in self._probing:  # it works, but for this one message
+                self._probing.discard(push_service)
+                self._probe_answered(push_service, None)
             return
         if isinstance(outcome, Rejected) and outcome.status == 0:
-            return  # we did not ask it
+            self._probing.discard(push_service)  # we did not ask it: another message must
+            return
         self._note_throttling(push_service, outcome, now)
         bad = isinstance(outcome, Rejected | Unreachable)
         if push_service in self._probing:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from notifier import alerts, findings, latency, planning
@@ -179,23 +180,29 @@ class Ledger:
         ).one_or_none()
         if failed or won is None:
             return None
-        return Lease(
-            batch_id=batch_id,
-            token=token,
-            alert=alert,
-            ids=session.get_one(BatchMembers, batch_id).subscription_ids,
-            waiting=batch.waiting,
-            settled_bits=batch.settled_bits,
-            accepted_bits=batch.accepted_bits,
-            uncertain_bits=uncertain_bits,
-            counts={name: getattr(batch, name) for name in COUNTS},
-            seconds_to_accept=dict(batch.seconds_to_accept),
-            holds=dict(batch.holds),
-            rounds=batch.rounds,
-            claimed_at=now,
-            claimed_boot_time=now_boot_time,
-            deadline=started + self._lease.total_seconds(),
-        )
+        try:
+            return Lease(
+                batch_id=batch_id,
+                token=token,
+                alert=alert,
+                ids=session.get_one(BatchMembers, batch_id).subscription_ids,
+                waiting=batch.waiting,
+                settled_bits=batch.settled_bits,
+                accepted_bits=batch.accepted_bits,
+                uncertain_bits=uncertain_bits,
+                counts={name: getattr(batch, name) for name in COUNTS},
+                seconds_to_accept=dict(batch.seconds_to_accept),
+                holds=dict(batch.holds),
+                rounds=batch.rounds,
+                claimed_at=now,
+                claimed_boot_time=now_boot_time,
+                deadline=started + self._lease.total_seconds(),
+            )
+        except (LookupError, TypeError, ValueError, NoResultFound) as error:
+            # A damaged row must count as a futile claim, or it would crash workers for ever.
+            session.refresh(batch)
+            _give_back_crashed(session, batch, error)
+            return None
 
     def checkpoint(self, leases: Sequence[Lease]) -> list[Lease]:
         """Make what the leases found out last, and renew them; answers those that are lost.
@@ -244,7 +251,7 @@ class Ledger:
             with self._db.write() as session:
                 alerts.end_if_settled(session, lease.alert.id)
 
-    def abandon(self, lease: Lease, error: str) -> None:
+    def abandon(self, lease: Lease, error: Exception) -> None:
         """Give back a lease whose work has crashed; `error` is shown to ops.
 
         A claim that settled nobody was futile, and after five of those the rest has failed.
@@ -254,15 +261,7 @@ class Ledger:
             batch = session.get(Batch, lease.batch_id, with_for_update=True)
             if batch is None or batch.claim_token != lease.token:
                 return
-            batch.futile_claims = _futile_claims(batch)
-            batch.last_error = error[:200]
-            batch.claim_token = None
-            batch.lease_until = None
-            batch.not_before = now_of(session) + RETRY_AFTER_A_CRASH
-            if batch.futile_claims >= MOST_FUTILE_CLAIMS:
-                batch.failed += batch.waiting
-                batch.waiting = 0
-                batch.is_open = False
+            _give_back_crashed(session, batch, error)
         with self._db.write() as session:
             alerts.end_if_settled(session, lease.alert.id)
 
@@ -335,6 +334,18 @@ class Ledger:
             .execution_options(synchronize_session=False)
         ).one_or_none()
         return saved is not None
+
+
+def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None:
+    batch.futile_claims = _futile_claims(batch)
+    batch.last_error = f"{type(error).__name__}: {error}"[:200]
+    batch.claim_token = None
+    batch.lease_until = None
+    batch.not_before = now_of(session) + RETRY_AFTER_A_CRASH
+    if batch.futile_claims >= MOST_FUTILE_CLAIMS:
+        batch.failed += batch.waiting
+        batch.waiting = 0
+        batch.is_open = False
 
 
 def _futile_claims(batch: Batch) -> int:

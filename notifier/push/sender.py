@@ -121,15 +121,16 @@ class Sender(Generic[TokenT]):
         headers = self._headers(message, authorization)
         self._transport.submit(sending, PushRequest(endpoint.url, headers, body))
 
-    def poll(self, wait: timedelta) -> list[tuple[TokenT, Outcome]]:
+    def poll(self, wait: timedelta, now: datetime | None = None) -> list[tuple[TokenT, Outcome]]:
         """Send and receive until there are outcomes, for at most `wait`.
 
-        Returns the outcomes with their tokens; at once when nothing is in flight.
+        Returns the outcomes with their tokens; at once when nothing is in flight. Dates that
+        answers name are taken to be after `now`, by this machine's clock if it is not given.
         """
         outcomes: list[tuple[TokenT, Outcome]] = [(token, NOT_SENT) for token in self._not_sent]
         self._not_sent.clear()
         answers = self._transport.poll(timedelta(0) if outcomes else wait)
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         for sending, answer in answers:
             sending = cast("_Sending[TokenT]", sending)  # nobody else uses our transport
             outcomes.append((sending.token, self._settle(sending, answer, now)))

@@ -123,7 +123,7 @@ def test_who_lost_the_lease_changes_nothing_any_more(
     assert ledger.checkpoint([late]) == [late]
     with pytest.raises(LeaseLost):
         ledger.finish(late)
-    ledger.abandon(late, "crashed")
+    ledger.abandon(late, RuntimeError("crashed"))
 
     batch = publication.batch(holder.batch_id)
     assert batch.claim_token == holder.token

@@ -344,13 +344,13 @@ def test_a_batch_fails_after_five_claims_that_crashed(
     for number in range(MOST_FUTILE_CLAIMS):
         assert publication.counts(alert.id) == {"audience": 3, "waiting": 3}
         lease = claimed(ledger)
-        ledger.abandon(lease, f"crash {number}")
+        ledger.abandon(lease, RuntimeError(f"crash {number}"))
         assert ledger.claim() is None, "a crash is not repeated at once"
         with publication.changing(publication.batch(lease.batch_id)) as row:
             row.not_before -= HOUR
 
     assert publication.counts(alert.id) == {"audience": 3, "failed": 3}
-    assert publication.batch(lease.batch_id).last_error == "crash 4"
+    assert publication.batch(lease.batch_id).last_error == "RuntimeError: crash 4"
     assert publication.alert(alert.id).state == AlertState.FINISHED
 
 
@@ -404,7 +404,7 @@ def test_abandoning_does_not_take_the_batch_from_who_claimed_it_meanwhile(
             free = batches_nobody_has_locked(other_db)
             others.append(Ledger(other_db).claim() if free else None)
 
-    ledger.abandon(late, "crashed")
+    ledger.abandon(late, RuntimeError("crashed"))
     event.remove(db.engine, "before_cursor_execute", interfere)
 
     for holder in filter(None, others):

@@ -328,7 +328,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """What a worker does whose code has crashed: record what is known, give back the rest."""
         lease = self.draw_lease(data)
         batch = self.checkpoint_of(lease)
-        self.ledger.abandon(lease, "crash")
+        self.ledger.abandon(lease, RuntimeError("crash"))
         self.leases.remove(lease)
         if batch is None:
             return
