@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,8 +34,6 @@ _HOST_SUFFIXES = {
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
-# An origin, and a path of printable ASCII without ?, # and backslash: nothing to be changed in it.
-_PLAIN = re.compile(r"""(https?://[^/]+)/[!"$->@-[\]-~]*""")
 _MOST_KNOWN = 1024
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -48,8 +46,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 _LONGEST_KEY_TEXT = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """An endpoint that may be called.
 
     `url` is the canonical form (scheme and host in lower case, no default port), the one to store,
@@ -79,11 +76,13 @@ class EndpointPolicy:
         Checking the result's `url` again gives the same result. Raises InvalidInput, which says
         what is wrong without repeating the URL.
         """
-        plain = _PLAIN.fullmatch(url)
-        if plain is not None and len(url) <= MAX_URL_LENGTH:
-            known = self._known.get(plain[1])
-            if known is not None:  # a shorter way to what is found below
-                return Endpoint(url, plain[1], known)
+        # A shorter way to what is found below, as this stands in front of every send.
+        end_of_origin = url.find("/", len("https://"))
+        if end_of_origin > 0 and _is_plain(url):
+            origin = url[:end_of_origin]
+            known = self._known.get(origin)
+            if known is not None:
+                return Endpoint(url, origin, known)
         parts = _split(url)
         origin, host = _origin_and_host(parts)
         push_service = self._push_service(parts.scheme, origin, host)
@@ -161,6 +160,16 @@ def decode_key(text: str, field: str) -> bytes:
             if base64.urlsafe_b64encode(raw).rstrip(b"=") == digits.encode():
                 return raw
     raise InvalidInput(f"The {field} key is not base64url.", field=field)
+
+
+def _is_plain(url: str) -> bool:
+    """Whether there is nothing in a URL that any two parsers could read differently."""
+    return (
+        len(url) <= MAX_URL_LENGTH
+        and url.isascii()
+        and url.isprintable()
+        and not (" " in url or "\\" in url or "?" in url or "#" in url)
+    )
 
 
 def _split(url: str) -> SplitResult:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 SHORTEST_RETRY_AFTER = timedelta(seconds=1)
 """A push service that says "retry at once", or names a time gone by, still gets a breath."""
@@ -14,8 +15,7 @@ _DELAY_SECONDS = re.compile(r"([0-9]{1,18})(?:\.[0-9]{1,9})?")
 _ASKS_FOR_ANOTHER_TRY = frozenset({408, 421, 425})  # too slow, wrong connection, too early
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back for one request, or why nothing did.
 
     `status` is the final status, None when none arrived. `retry_after` and `wns_status` are the

@@ -12,7 +12,7 @@ import urllib3.util
 import yarl
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifier.endpoints import (
@@ -382,6 +382,10 @@ def test_whatever_is_accepted_is_the_allowed_origin_to_every_other_parser(
 
 @settings(max_examples=600, deadline=None)
 @given(url=URLS)
+@example("https://fcm.googleapis.comx")
+@example("https://fcm.googleapis.com:")
+@example("https://fcm.googleapis.com?/x")
+@example("https://fcm.googleapis.com")
 def test_an_origin_that_has_passed_before_changes_nothing(url: str) -> None:
     experienced = EndpointPolicy(DEVELOPMENT_ORIGINS)
     for origin in sorted(ALLOWED_ORIGINS):
