@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,12 @@ from notifier.push.pace import Pace
 MAX_ANSWER = 16 * 1024
 """Bytes of an answer, headers and body, that are read before it is cut off."""
 
+PRIMED_FOR = timedelta(seconds=10)
+"""For so long after a host's last answer a connection is taken to be open, and known."""
+
+_PRIMED_SECONDS = PRIMED_FOR.total_seconds()  # asked for every request
 _REMEMBERED_CONNECTIONS = 1024
+_REMEMBERED_HOSTS = 1024
 _SMALLEST_BUFFER = 16 * 1024  # bytes; libcurl takes no less
 _FIRST_LETTERS = frozenset((b"R", b"r", b"X", b"x", b"H"))  # Retry-After, X-WNS-Status, HTTP/
 _ERROR_NAMES = {
@@ -48,7 +54,10 @@ class Transport:
     At most `concurrency` requests are in flight, fewer where more would not be faster (see
     `notifier.push.pace`), over at most `connections_per_host` connections to each host. A host
     that speaks HTTP/2 gets them multiplexed, and another connection only when those that there
-    are carry a hundred requests each, or as many as the host allows. A request has `timeout` from
+    are carry a hundred requests each, or as many as the host allows. How many that is stands in
+    its SETTINGS, and until they have come libcurl takes it to be a hundred: so a host that has not
+    answered lately gets one request first, and the others with its answer; if that request fails,
+    they have failed with it. A request has `timeout` from
     `submit` to the end of its answer, of which connecting may take `connect_timeout`.
     `connect_to` holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries, and `ca_file`
     the certificates to trust instead of the system's: both are for development. `trace` is called
@@ -97,6 +106,8 @@ class Transport:
         self._busy: dict[pycurl.Curl, _Exchange] = {}
         self._idle: list[_Exchange] = []
         self._unsent: list[tuple[object, Answer]] = []
+        self._hosts: dict[str, _Host] = {}
+        self._queued = 0  # at hosts that are being primed
         self._answered_at: dict[int, float] = {}  # by libcurl's number of the connection
         self._timer_at = math.inf
         self._selector = selectors.DefaultSelector()
@@ -120,12 +131,12 @@ class Transport:
     @property
     def in_flight(self) -> int:
         """How many requests have been submitted whose answers `poll` has not handed back."""
-        return len(self._busy) + len(self._unsent)
+        return len(self._busy) + self._queued + len(self._unsent)
 
     @property
     def free(self) -> int:
         """How many requests may be submitted now."""
-        return self._pace.limit - self.in_flight
+        return self._pace.limit - len(self._busy) - self._queued - len(self._unsent)
 
     def submit(self, token: object, request: PushRequest) -> None:
         """Send a request; `poll` will hand back `token` with its answer.
@@ -139,13 +150,35 @@ class Transport:
         exchange = self._idle.pop() if self._idle else _Exchange(self._options)
         try:
             exchange.prepare(token, request)
-            self._multi.add_handle(exchange.curl)
         except (pycurl.error, UnicodeError):  # not a URL or header that libcurl could send
-            self._idle.append(exchange)
-            answer = Answer(None, request_written=False, error="URL_MALFORMAT")
-            self._unsent.append((token, answer))
+            self._give_up(exchange, "URL_MALFORMAT")
+            return
+        exchange.host = host = self._host_of(request.url)
+        if host is None or not host.in_flight or host.is_known(exchange.submitted_at):
+            self._send(exchange)
         else:
-            self._busy[exchange.curl] = exchange
+            host.queue.append(exchange)
+            self._queued += 1
+
+    def recall(self, which: Callable[[object], bool]) -> list[object]:
+        """Take back those of the requests that `which` chooses by token and that are not sent yet.
+
+        Returns their tokens. A request is sent as soon as the first byte of it has been.
+        """
+        recalled: list[_Exchange] = []
+        for host in self._hosts.values():
+            chosen = [exchange for exchange in host.queue if which(exchange.token)]
+            host.queue = [exchange for exchange in host.queue if exchange not in chosen]
+            self._queued -= len(chosen)
+            recalled += chosen
+        for exchange in list(self._busy.values()):
+            if which(exchange.token) and not exchange.curl.getinfo(pycurl.REQUEST_SIZE):
+                del self._busy[exchange.curl]
+                self._multi.remove_handle(exchange.curl)
+                self._leave_host(exchange, has_failed=False)
+                recalled.append(exchange)
+        self._idle += recalled
+        return [exchange.token for exchange in recalled]
 
     def poll(self, wait: timedelta) -> list[tuple[object, Answer]]:
         """Send and receive until there are answers, for at most `wait`.
@@ -154,7 +187,7 @@ class Transport:
         """
         answers, self._unsent = self._unsent, []
         if not self._busy:
-            return answers
+            return answers  # then nothing is queued either: it waits for one that is busy
         is_full = self.free <= 0
         now = time.monotonic()
         until = 0.0 if answers else now + wait.total_seconds()
@@ -173,13 +206,62 @@ class Transport:
             return
         for exchange in self._busy.values():
             self._multi.remove_handle(exchange.curl)
-        for exchange in (*self._busy.values(), *self._idle):
+        queued = [exchange for host in self._hosts.values() for exchange in host.queue]
+        for exchange in (*self._busy.values(), *queued, *self._idle):
             exchange.curl.close()
         self._busy.clear()
         self._idle.clear()
+        self._hosts.clear()
+        self._queued = 0
         self._unsent.clear()
         self._multi.close()
         self._selector.close()
+
+    def _host_of(self, url: str) -> "_Host | None":
+        """What is known of a URL's host; None where HTTP/2 cannot come of it, without TLS."""
+        if not url.startswith("https:"):
+            return None
+        origin = url[: url.find("/", len("https://"))]
+        host = self._hosts.get(origin)
+        if host is None:
+            if len(self._hosts) >= _REMEMBERED_HOSTS:
+                self._hosts = {name: one for name, one in self._hosts.items() if one.in_flight}
+            host = self._hosts[origin] = _Host()
+        return host
+
+    def _send(self, exchange: "_Exchange") -> None:
+        try:
+            self._multi.add_handle(exchange.curl)
+        except pycurl.error:
+            self._give_up(exchange, "FAILED_INIT")
+            return
+        self._busy[exchange.curl] = exchange
+        if exchange.host is not None:
+            exchange.host.in_flight += 1
+
+    def _give_up(self, exchange: "_Exchange", error: str) -> None:
+        self._idle.append(exchange)
+        self._unsent.append((exchange.token, Answer(None, request_written=False, error=error)))
+
+    def _leave_host(self, exchange: "_Exchange", *, has_failed: bool) -> None:
+        """Note that a request is over; those that waited for its answer go, or fail as it did."""
+        host = exchange.host
+        if host is None:
+            return
+        host.in_flight -= 1
+        is_known = host.is_known(time.monotonic())
+        if not host.queue or (host.in_flight and not is_known):
+            return
+        queue, host.queue = host.queue, []
+        self._queued -= len(queue)
+        for waiting in queue:
+            if has_failed and not is_known:
+                self._give_up(waiting, "COULDNT_CONNECT")
+            elif is_known or not host.in_flight:
+                self._send(waiting)
+            else:
+                host.queue.append(waiting)
+                self._queued += 1
 
     def _drive(self, until: float) -> float:
         """Let libcurl work on whatever is ready, waiting for it no longer than `until`.
@@ -214,18 +296,22 @@ class Transport:
         exchange = self._busy.pop(curl)
         answer = exchange.answer(error_number)
         if answer.status is not None:
-            self._remember_answer(curl)
+            self._remember_answer(exchange)
         elif error_number == pycurl.E_OPERATION_TIMEDOUT and answer.request_written:
             self._hang_up_if_dead(exchange)
         self._multi.remove_handle(curl)
         self._idle.append(exchange)
         token, exchange.token = exchange.token, None
+        self._leave_host(exchange, has_failed=answer.status is None)
         return token, answer
 
-    def _remember_answer(self, curl: pycurl.Curl) -> None:
-        connection = curl.getinfo(pycurl.CONN_ID)
+    def _remember_answer(self, exchange: "_Exchange") -> None:
+        now = time.monotonic()
+        if exchange.host is not None:
+            exchange.host.answered_at = now
+        connection = exchange.curl.getinfo(pycurl.CONN_ID)
         self._answered_at.pop(connection, None)
-        self._answered_at[connection] = time.monotonic()
+        self._answered_at[connection] = now
         if len(self._answered_at) > _REMEMBERED_CONNECTIONS:
             del self._answered_at[next(iter(self._answered_at))]
 
@@ -263,12 +349,27 @@ class Transport:
         self._timer_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
 
+@dataclass(slots=True)
+class _Host:
+    """What a host has on its way, what waits for its first answer, and when it answered last."""
+
+    in_flight: int = 0
+    queue: "list[_Exchange]" = field(default_factory=list)
+    answered_at: float = -math.inf
+
+    def is_known(self, now: float) -> bool:
+        """Whether it has answered lately, so that libcurl knows how much it takes."""
+        return now - self.answered_at < _PRIMED_SECONDS
+
+
 class _Exchange:
     """One request and its answer on one of libcurl's handles, which are used again and again."""
 
     __slots__ = (
         "curl",
         "headers",
+        "host",
+        "is_secure",
         "received",
         "request",
         "retry_after",
@@ -280,6 +381,8 @@ class _Exchange:
     def __init__(self, options: Sequence[tuple[int, object]]) -> None:
         self.curl = pycurl.Curl()
         self.headers: tuple[str, ...] | None = None
+        self.host: _Host | None = None
+        self.is_secure: bool | None = None
         for option, value in options:
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._read_header)
@@ -293,9 +396,12 @@ class _Exchange:
         self.wns_status: str | None = None
         self.submitted_at = time.monotonic()
         self.curl.setopt(pycurl.URL, request.url)
-        # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
-        # without TLS libcurl would wait for the whole first answer.
-        self.curl.setopt(pycurl.PIPEWAIT, request.url.startswith("https:"))
+        is_secure = request.url.startswith("https:")
+        if is_secure is not self.is_secure:
+            # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
+            # without TLS libcurl would wait for the whole first answer.
+            self.curl.setopt(pycurl.PIPEWAIT, is_secure)
+            self.is_secure = is_secure
         # Most requests carry the headers of the one before, and libcurl has kept those.
         if request.headers is not self.headers:
             self.curl.setopt(pycurl.HTTPHEADER, request.headers)

@@ -44,6 +44,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {manner}
     server {{
         listen 127.0.0.1:{port} ssl http2;
         ssl_certificate {folder}/certificate.pem;
@@ -98,13 +99,16 @@ def make_certificate(folder: Path) -> None:
 
 
 @pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
+def nginx(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nginx]:
+    """A parameter of the fixture is a line of configuration: how this push service behaves."""
     assert NGINX is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     make_certificate(tmp_path)
-    (tmp_path / "nginx.conf").write_text(CONFIG.format(folder=tmp_path, port=port))
+    (tmp_path / "nginx.conf").write_text(
+        CONFIG.format(folder=tmp_path, port=port, manner=getattr(request, "param", ""))
+    )
     error_log = str(tmp_path / "error.log")
     process = subprocess.Popen([NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", error_log])
     try:
@@ -145,6 +149,48 @@ def test_requests_share_a_few_http2_connections(nginx: Nginx) -> None:
     assert len({connection for _, connection, _ in requests}) <= 4
 
 
+@pytest.mark.parametrize("nginx", ["http2_max_concurrent_streams 1;"], indirect=True)
+def test_a_first_burst_keeps_to_a_stream_limit_that_nobody_knew(nginx: Nginx) -> None:
+    with make_transport(nginx) as transport:
+        assert send(transport, *[URL] * 100) == [Answer(201)] * 100
+    assert [status for _, _, status in nginx.requests()] == ["201"] * 100
+
+
+@pytest.mark.parametrize("nginx", ["keepalive_requests 50;"], indirect=True)
+def test_requests_outlive_connections_that_the_push_service_ends(nginx: Nginx) -> None:
+    with make_transport(nginx) as transport:
+        for _ in range(10):
+            assert send(transport, *[URL] * 100) == [Answer(201)] * 100
+    assert len({connection for _, connection, _ in nginx.requests()}) >= 20
+
+
+def test_a_host_that_has_not_answered_lately_gets_one_request_first(nginx: Nginx) -> None:
+    relay = DeafRelay(nginx.port)
+    relay.is_deaf = True
+    try:
+        with make_transport(nginx, relay.port, timeout=timedelta(seconds=1)) as transport:
+            answers = send(transport, *[URL] * 20)
+            relay.is_deaf = False
+            assert send(transport, *[URL] * 20) == [Answer(201)] * 20
+    finally:
+        relay.close()
+    assert relay.connected == 2, "nothing is known of the host, so one connection was tried"
+    assert [answer.request_written for answer in answers] == [False] * 20
+
+
+def test_what_is_not_sent_yet_can_be_taken_back(nginx: Nginx) -> None:
+    with make_transport(nginx) as transport:
+        for number in range(10):
+            transport.submit(number, PushRequest(URL, ("TTL: 60",), b"x"))
+        recalled = transport.recall(lambda number: number != 4)
+        assert sorted(recalled, key=str) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert transport.in_flight == 1
+        assert transport.poll(AT_MOST) == [(4, Answer(201))]
+        assert transport.recall(lambda _: True) == []
+        assert send(transport, URL) == [Answer(201)]
+    assert len(nginx.requests()) == 2
+
+
 def test_answers_are_told_apart_on_one_connection(nginx: Nginx) -> None:
     base = f"https://{HOST}"
     with make_transport(nginx) as transport:
@@ -179,6 +225,8 @@ class DeafRelay:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._deaf: set[socket.socket] = set()
+        self.is_deaf = False  # to whoever connects from now on
+        self.connected = 0
         self._wake, self._waker = socket.socketpair()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -202,6 +250,9 @@ class DeafRelay:
                 if readable is self._listener:
                     near, _ = self._listener.accept()
                     self._pairs.append((near, socket.create_connection(("127.0.0.1", self._to))))
+                    self.connected += 1
+                    if self.is_deaf:
+                        self._deaf.update(self._pairs[-1])
                     continue
                 try:
                     data = readable.recv(65536)
