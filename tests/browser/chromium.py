@@ -20,6 +20,8 @@ START_TIMEOUT = timedelta(seconds=60)
 CONTENT_SETTINGS: dict[Answer, int] = {"granted": 1, "denied": 2}
 """How a profile writes them."""
 
+Scheme = Literal["light", "dark"]
+
 THIS_MACHINE = ("localhost", "*.localhost", "127.0.0.1")
 
 CLOSED_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND" + "".join(
@@ -116,7 +118,7 @@ class Chromium(Browser):
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)
 
-    def prefer(self, scheme: Literal["light", "dark"]) -> None:
+    def prefer(self, scheme: Scheme) -> None:
         """What the reader's system is set to."""
         self._page.emulate_media(color_scheme=scheme)
 

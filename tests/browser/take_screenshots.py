@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import requests
-from chromium import Chromium
+from chromium import Chromium, Scheme
 from desktop import Desktop
 from google_push import GooglePush
 from panel_page import publish
@@ -22,8 +22,6 @@ from notifier.embed import embed
 from notifier.rehearsal.deployment import Deployment, rehearsal_settings
 
 PROJECT = Path(__file__).parents[2]
-
-Scheme = Literal["light", "dark"]
 
 
 class Screen(NamedTuple):
