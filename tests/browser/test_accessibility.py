@@ -1,5 +1,5 @@
 """axe-core finds nothing serious on any page of the service, on phones and desktops, in the
-reader's light or dark; prompt, panel and guide are looked at beside what else they do."""
+reader's light or dark, nor in any state of the prompt; panel and guide have tests of their own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +17,12 @@ from newsroom_site import (
     invite,
     serving,
 )
+from publisher import NONCE, Site
+from publisher_page import CARD, YES, open_prompt
 
 from notifier.config import Settings
 from notifier.db import Database
+from notifier.embed import embed
 from notifier.models import AlertKind
 from notifier.rehearsal.deployment import free_port
 
@@ -220,3 +223,48 @@ def test_what_is_open_to_everybody(chromium: Chromium, origin: str, look: Look) 
     look("API")
     chromium.open(f"{origin}/")
     look("sample article")
+
+
+WAITING = "Notification.requestPermission = () => new Promise(() => {});"
+DISMISSED = "Notification.requestPermission = async () => 'default';"
+DENIED = "Notification.requestPermission = async () => 'denied';"
+FAILED = "PushManager.prototype.subscribe = () => Promise.reject(new Error('no push service'));"
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("language", ["en", "ar"])
+@pytest.mark.parametrize("browsers_part", [WAITING, DISMISSED, DENIED, FAILED, ""])
+def test_every_state_of_the_prompt(
+    chromium: Chromium, site: Site, look: Look, browsers_part: str, language: str
+) -> None:
+    """How the browser answers is told to the page here; that it does so is tested elsewhere."""
+
+    def look_when_still(name: str) -> None:
+        chromium.wait_for(f"{CARD}.getAnimations().every((one) => one.playState === 'finished')")
+        look(name)
+
+    head = f"<script nonce={NONCE}>{browsers_part}</script>"
+    open_prompt(chromium, site.put_page(head=head, language=language))
+    look_when_still("prompt")
+    chromium.answer_permission("granted")
+    chromium.click(YES)
+    if browsers_part == WAITING:
+        look_when_still("asking")
+    chromium.wait_for(f"{CARD}.querySelector('[data-action=close]') !== null")
+    look_when_still("answer")
+
+
+@pytest.mark.service
+def test_the_ready_made_page_of_choices(
+    chromium: Chromium, site: Site, look: Look, tmp_path: Path
+) -> None:
+    embed(tmp_path, site.service, "The Hill Valley Telegraph")
+    chromium.open(site.put("/notifications.html", (tmp_path / "notifications.html").read_text()))
+    root = "document.querySelector('notifier-preferences').shadowRoot"
+    chromium.wait_for(f"{root}?.querySelector('#offer') != null")
+    look("choices, not subscribed")
+    chromium.answer_permission("granted")
+    chromium.click("notifier-preferences >>> #offer")
+    chromium.wait_for(f"{root}.querySelector('#stop') !== null")
+    chromium.click("notifier-preferences >>> summary")
+    look("choices")
