@@ -112,7 +112,7 @@ def test_a_reader_who_blocks_learns_how_to_unblock_and_is_not_asked_again(
 
 
 def test_a_question_that_the_reader_dismisses_counts_as_a_no(reader: Browser, site: Site) -> None:
-    # No browser lets a test dismiss its question: here the page has the browser's answer.
+    # As browsers answer whose question can be closed; the real ones: test_browsers_question.py.
     dismissing = "Notification.requestPermission = async () => 'default';"
     page = site.put_page(head=f"<script nonce={NONCE}>{dismissing}</script>")
     open_prompt(reader, page)
@@ -120,14 +120,6 @@ def test_a_question_that_the_reader_dismisses_counts_as_a_no(reader: Browser, si
     reader.wait_for("told.includes('declined')")
     reader.wait_for(f"{CARD}.textContent.includes('Maybe another time')")
     open_without_prompt(reader, page)
-
-
-@pytest.mark.parametrize("reader", ["firefox"], indirect=True)  # Chromium's asks nobody here
-def test_a_question_that_nobody_answers_is_pointed_to(reader: Browser, site: Site) -> None:
-    open_prompt(reader, site.put_page())
-    reader.click(YES)
-    reader.wait_for(f"{CARD}.textContent.includes('click the bell')")
-    assert reader.evaluate("Notification.permission") == "default"
 
 
 def test_a_question_that_waits_in_the_address_bar_is_pointed_to(

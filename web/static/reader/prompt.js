@@ -19,7 +19,8 @@ export async function showPrompt(reader, { question, called = question } = {}) {
   const closing = ["close", dialog.close];
 
   function say(title, text, ...buttons) {
-    dialog.onEscape = buttons[0]?.[1] || dialog.close;
+    // While the browser asks, the key is an answer to its question: Firefox lets the page hear it.
+    dialog.onEscape = buttons[0]?.[1] || (() => {});
     dialog.show(
       element("h2", { id: "title", textContent: title }),
       element("p", { textContent: text }),

@@ -33,6 +33,7 @@ export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
     root,
     onEscape: onEscape || (() => dialog.close()),
     show(...nodes) {
+      appear(); // a closed one, when there is more to say
       const focused = root.activeElement;
       // A new card each time: one that grows upwards would count as a jump of the page.
       const card = element(
@@ -63,8 +64,12 @@ export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (event.key === "Escape" && !event.defaultPrevented && !typing) dialog.onEscape();
   };
-  if (!modal) document.addEventListener("keydown", onKey);
-  document.documentElement.insertBefore(host, document.body);
+  function appear() {
+    if (host.isConnected) return;
+    if (!modal) document.addEventListener("keydown", onKey);
+    document.documentElement.insertBefore(host, document.body);
+  }
+  appear();
   return dialog;
 }
 
