@@ -19,7 +19,7 @@ export async function showPrompt(reader, { question, called = question } = {}) {
   const closing = ["close", dialog.close];
 
   function say(title, text, ...buttons) {
-    // While the browser asks, the key is an answer to its question: Firefox lets the page hear it.
+    // Escape answers the browser's question too, and Firefox lets the page hear it.
     dialog.onEscape = buttons[0]?.[1] || (() => {});
     dialog.show(
       element("h2", { id: "title", textContent: title }),

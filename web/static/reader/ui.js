@@ -97,8 +97,6 @@ export const STYLE = `
 section.card {
   position: fixed; z-index: 2147483000; inset: auto .5rem calc(.5rem + env(safe-area-inset-bottom));
 }
-dialog.card { width: 30rem; max-width: 100vw; }
-::backdrop { background: #0009; }
 h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; text-wrap: balance; }
 p { margin: 0; color: var(--faint); font-size: .95rem; }
 .buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; justify-content: end; }
