@@ -126,6 +126,10 @@ class Chromium(Browser):
         """What the reader's system is set to."""
         self._page.emulate_media(color_scheme=scheme)
 
+    def prefer_stillness(self, still: bool) -> None:
+        """Whether the reader's system is set to move as little as it can."""
+        self._page.emulate_media(reduced_motion="reduce" if still else "no-preference")
+
     def quit(self) -> None:
         self._running.close()
 

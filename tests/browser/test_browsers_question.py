@@ -133,3 +133,28 @@ def test_firefox_takes_the_escape_key_for_always_block(
     assert "crossed-out icon" in firefox.text()
     assert firefox.evaluate("Notification.permission") == "denied"
     open_without_prompt(firefox, page)
+
+
+def test_the_prompt_is_heard_and_answered_by_keyboard_alone(
+    chromium: Chromium, monitor: VirtualScreen, site: Site
+) -> None:
+    open_prompt(chromium, site.put_page())
+    title = "Get Notifications from The Hill Valley Telegraph"
+    heard = "document.querySelector('notifier-prompt').shadowRoot.querySelector('[aria-live]')"
+    chromium.wait_for(f"{heard}.textContent.startsWith({title!r})")
+    chromium.wait_for(f"{CARD}.role === 'dialog'")
+    label = f"{CARD}.querySelector('#' + {CARD}.getAttribute('aria-labelledby'))"
+    assert chromium.evaluate(f"{label}.textContent") == title
+
+    before = monitor.wait_until_still(*QUESTION)
+    chromium.click("h1")  # as a reader who has read on the page
+    monitor.press("Tab", "Tab")
+    chromium.wait_for(
+        "document.activeElement?.shadowRoot?.activeElement?.dataset.action === 'accept'"
+    )
+    monitor.press("Return")
+    monitor.wait_until_still(*QUESTION, unlike=before)
+    monitor.press("Escape")
+    chromium.wait_for(ANOTHER_TIME)
+    # What had the keyboard is gone: it stays with the answer.
+    assert chromium.evaluate(f"document.activeElement.shadowRoot.activeElement === {CARD}")

@@ -297,6 +297,19 @@ def test_nothing_on_the_page_jumps(reader: Browser, site: Site) -> None:
     assert reader.evaluate("shifts.map((shift) => shift.toJSON())") == []
 
 
+@pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told so
+@pytest.mark.parametrize("still", [False, True])
+def test_it_moves_only_for_readers_who_do_not_mind(
+    reader: Chromium, site: Site, still: bool
+) -> None:
+    reader.prefer_stillness(still)
+    open_prompt(reader, site.put_page())
+    assert reader.evaluate(f"getComputedStyle({CARD}).animationName") == (
+        "none" if still else "rise"
+    )
+    reader.prefer_stillness(False)
+
+
 @pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told the scheme
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_stands_in_the_way_of_anybody(
