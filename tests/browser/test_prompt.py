@@ -135,6 +135,22 @@ def test_a_question_that_waits_in_the_address_bar_is_pointed_to(
     reader.wait_for(f"{CARD}.textContent.includes('blocked')")
 
 
+def test_asked_again_meanwhile_it_answers_once(reader: Browser, site: Site) -> None:
+    waiting = (
+        "window.answers = []; Notification.requestPermission = "
+        "() => new Promise((answer) => answers.push(answer));"
+    )
+    button = "<button data-notifier=prompt>Get alerts</button>"
+    page = site.put_page(head=f"<script nonce={NONCE}>{waiting}</script>", body=button)
+    open_prompt(reader, page)
+    reader.click(YES)
+    reader.click("[data-notifier=prompt]")
+    reader.click(YES)
+    reader.evaluate("answers.forEach((answer) => answer('denied'))")
+    reader.wait_for(f"{CARD}.textContent.includes('blocked')")
+    assert reader.evaluate("document.querySelectorAll('notifier-prompt').length") == 1
+
+
 def test_all_conditions_of_the_publisher_must_hold(reader: Browser, site: Site) -> None:
     conditions = 'data-views="2" data-scroll="40"'
     page = site.put_page(attributes=conditions, body="<p>More.</p>" * 200)

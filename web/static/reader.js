@@ -1,6 +1,6 @@
 /*
- * The reader's side on a publisher's page: decides when to ask, and stays subscribed. What it
- * shows, and subscribing, it loads from /reader/ when they are needed; docs/embedding.md.
+ * The reader's side on a publisher's page: decides when to ask, and stays subscribed. The rest
+ * is loaded from /reader/ when it is needed; docs/embedding.md.
  */
 (() => {
   "use strict";

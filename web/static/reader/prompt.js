@@ -19,6 +19,7 @@ export async function showPrompt(reader, { question, called = question } = {}) {
   const closing = ["close", dialog.close];
 
   function say(title, text, ...buttons) {
+    if (dialog !== open) return; // asked again meanwhile
     // Escape answers the browser's question too, and Firefox lets the page hear it.
     dialog.onEscape = buttons[0]?.[1] || (() => {});
     dialog.show(
