@@ -47,7 +47,7 @@ def find_link(session: Session, token: str) -> Editor:
     """The editor whom a link would sign in; the link stays. Raises NotFound."""
     link = session.get(SignInLink, token_hash(token))
     if link is None or link.expires_at <= now_of(session):
-        raise NotFound("This sign-in link has been used already or is too old. Ask for a new one.")
+        raise NotFound("This sign-in link has been used already, or is too old.")
     return session.get_one(Editor, link.editor_id)
 
 

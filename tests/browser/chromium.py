@@ -20,6 +20,8 @@ START_TIMEOUT = timedelta(seconds=60)
 CONTENT_SETTINGS: dict[Answer, int] = {"granted": 1, "denied": 2}
 """How a profile writes them."""
 
+Scheme = Literal["light", "dark"]
+
 THIS_MACHINE = ("localhost", "*.localhost", "127.0.0.1")
 
 CLOSED_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND" + "".join(
@@ -28,8 +30,8 @@ CLOSED_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND" + "".join(
 
 
 class Chromium(Browser):
-    """Headless Chromium whose push messages come from `push` and whose notifications go to the
-    desktop that `environment` names.
+    """Chromium whose push messages come from `push` and whose notifications go to the desktop
+    that `environment` names; with `headed`, its windows open on the screen that that names too.
 
     A headless Chromium has no permission prompt to click: `answer_permission` sets the answer
     that the prompt would have given, for the origin of the open page.
@@ -37,7 +39,10 @@ class Chromium(Browser):
 
     name = "Chromium"
 
-    def __init__(self, push: GooglePush, environment: dict[str, str]) -> None:
+    def __init__(
+        self, push: GooglePush, environment: dict[str, str], *, headed: bool = False
+    ) -> None:
+        self._headless = not headed
         self.push = push.route
         self._program = find_program("chromium", package="chromium")
         self._arguments = [CLOSED_NETWORK, *push.chromium_arguments()]
@@ -64,7 +69,8 @@ class Chromium(Browser):
                 playwright.chromium.launch_persistent_context(
                     self._profile.name,
                     executable_path=self._program,
-                    headless=True,
+                    headless=self._headless,
+                    no_viewport=not self._headless,  # it has a window, then
                     args=self._arguments,
                     ignore_default_args=["--disable-background-networking"],
                     env=self._environment,
@@ -116,9 +122,13 @@ class Chromium(Browser):
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)
 
-    def prefer(self, scheme: Literal["light", "dark"]) -> None:
+    def prefer(self, scheme: Scheme) -> None:
         """What the reader's system is set to."""
         self._page.emulate_media(color_scheme=scheme)
+
+    def prefer_stillness(self, still: bool) -> None:
+        """Whether the reader's system is set to move as little as it can."""
+        self._page.emulate_media(reduced_motion="reduce" if still else "no-preference")
 
     def quit(self) -> None:
         self._running.close()

@@ -41,16 +41,27 @@ PREFERENCES: dict[str, str | int | bool] = {
     "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
 
-# Runs in the browser's own window, where the permission prompt is.
+# Runs in the browser's own window, where the permission prompt is: now, or once it is there.
 ANSWER_PROMPT = """
-(allow) => {
+(answer) => {
   const panel = PopupNotifications.panel;
-  panel.removeEventListener("popupshown", window.answerPrompt);
-  window.answerPrompt = () => {
+  const press = () => {
     const prompt = panel.firstElementChild;
-    (allow ? prompt.button : prompt.secondaryButton).click();
+    if (answer === "granted") return prompt.button.click();
+    if (answer === "denied") return prompt.secondaryButton.click();
+    // The page has the focus, as after a person's click on it.
+    gBrowser.selectedBrowser.focus();
+    const keyboard =
+      Cc["@mozilla.org/text-input-processor;1"].createInstance(Ci.nsITextInputProcessor);
+    keyboard.beginInputTransactionForTests(window);
+    const key = new KeyboardEvent("", { key: "Escape", code: "Escape" });
+    keyboard.keydown(key);
+    keyboard.keyup(key);
   };
-  panel.addEventListener("popupshown", window.answerPrompt, { once: true });
+  panel.removeEventListener("popupshown", window.answerPrompt);
+  window.answerPrompt = press;
+  if (panel.state === "open") press();
+  else panel.addEventListener("popupshown", press, { once: true });
 }
 """
 
@@ -79,7 +90,8 @@ class Firefox(Browser):
     """Headless Firefox whose push messages come from the autopush service at `push_origin`
     (`http://localhost:…`) and whose notifications go to the desktop that `environment` names.
 
-    `answer_permission` clicks the buttons of the real permission prompt.
+    `answer_permission` clicks the buttons of the real permission prompt: of one that is open
+    already, or of the next.
     """
 
     name = "Firefox"
@@ -134,8 +146,11 @@ class Firefox(Browser):
         self._session.command("browsingContext.navigate", context=context, url=url, wait="none")
 
     def answer_permission(self, answer: Answer) -> None:
-        window = self._contexts("chrome")[0]["context"]
-        self._session.call(window, ANSWER_PROMPT, answer == "granted")
+        self._at_prompt(answer)
+
+    def press_escape_at_permission(self) -> None:
+        """Like `answer_permission`, with the key instead of a button."""
+        self._at_prompt("escape")
 
     def click(self, selector: str, timeout: timedelta = PATIENCE) -> None:
         def find() -> str | None:
@@ -183,6 +198,10 @@ class Firefox(Browser):
             return self._session.call(self._tab, f"() => {expression}").get("value")
         except BidiError as error:
             raise PageError(str(error)) from error
+
+    def _at_prompt(self, answer: str) -> None:
+        window = self._contexts("chrome")[0]["context"]
+        self._session.call(window, ANSWER_PROMPT, answer)
 
     def _contexts(self, scope: str = "content") -> list[dict[str, str]]:
         """The tabs, or in the scope `chrome` the browser's own windows."""

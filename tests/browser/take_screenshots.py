@@ -1,6 +1,7 @@
 """Takes the pictures of prompt, panel and guide in docs/screenshots, from the running service.
 
 PYTHONPATH=tests/browser .venv/bin/python tests/browser/take_screenshots.py [FOLDER]
+pngquant --force --ext .png --quality 80-95 docs/screenshots/*.png   # of Debian
 """
 
 import sys
@@ -8,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import requests
-from chromium import Chromium
+from chromium import Chromium, Scheme
 from desktop import Desktop
 from google_push import GooglePush
 from panel_page import publish
@@ -23,8 +24,6 @@ from notifier.rehearsal.deployment import Deployment, rehearsal_settings
 
 PROJECT = Path(__file__).parents[2]
 
-Scheme = Literal["light", "dark"]
-
 
 class Screen(NamedTuple):
     name: str
@@ -33,6 +32,7 @@ class Screen(NamedTuple):
 
 
 DESKTOP = Screen("desktop", 1100, 780)
+TABLET = Screen("tablet", 1080, 780)
 PHONE = Screen("phone", 390, 780)
 
 HEADLINES = (
@@ -40,6 +40,7 @@ HEADLINES = (
     "Council votes to build the new tram line by one voice",
     "Quay Rovers win the cup in extra time",
 )
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 BUTTON_ONLY = 'data-prompt="button"'
 
 
@@ -93,20 +94,22 @@ def take_all(browser: Chromium, site: Site, folder: Path) -> None:
         browser.wait_for(still)
         browser.screenshot(path, screen.width, screen.height)
 
+    def take_each(name: str, tag: str, *screens: Screen, ready: str = ".card") -> None:
+        for screen in screens:
+            for scheme in SCHEMES:
+                take(name, tag, screen, scheme, ready=ready)
+
     browser.open(site.put("/", article(site)))
-    take("prompt", "notifier-prompt", DESKTOP, "light")
-    take("prompt", "notifier-prompt", PHONE, "dark")
+    take_each("prompt", "notifier-prompt", DESKTOP, PHONE)
 
     browser.open(site.put("/guide", article(site, head=pretend(standalone=False))))
-    take("guide", "notifier-guide", PHONE, "light")
-    take("guide", "notifier-guide", PHONE, "dark")
+    take_each("guide", "notifier-guide", TABLET, PHONE)
 
     browser.open(site.put("/panel", article(site, attributes=BUTTON_ONLY)))
     browser.answer_permission("granted")
     browser.evaluate("void notifier.preferences()")
     browser.click("notifier-panel >>> #offer")
-    take("panel", "notifier-panel", DESKTOP, "light", ready="#stop")
-    take("panel", "notifier-panel", PHONE, "dark", ready="#stop")
+    take_each("panel", "notifier-panel", DESKTOP, PHONE, ready="#stop")
 
     browser.open(f"{site.origin}/notifications.html")
     take("page", "notifier-preferences", DESKTOP, "dark", ready="#stop")

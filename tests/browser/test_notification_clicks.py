@@ -1,5 +1,6 @@
 """What a click on a notification does: the article, the story muted, and what is counted."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from notified import (
     shown,
     wait_until_shown,
 )
-from publisher import Site
+from publisher import Publishers, Site
 from sqlalchemy import select
 from stored import delete_row, recall, remember, rows, subscription
 
@@ -80,6 +81,30 @@ def muted(service: Deployment, browser: Browser) -> list[int]:
         found = [story for story, _ in subscriptions.muted_stories(session, row)]
     db.close()
     return found
+
+
+def test_a_readers_own_message_leads_to_the_site_on_which_the_reader_opted_in(
+    reader: Browser, screen: Desktop, site: Site, service: Deployment, publishers: Publishers
+) -> None:
+    # The service takes the first of the publication's many sites for its home.
+    home = service.settings.home_page
+    if site.origin == home:
+        site = publishers.new_site(service.settings.base_url)
+    opt_in(reader, site)
+    own = recall(reader, "optIn")
+    remember(reader, "optIn", own | {"hosts": [home.removeprefix("http://")]})  # one may go there
+    ask = {
+        "method": "POST",
+        "headers": {"Content-Type": "application/json"},
+        "body": json.dumps({"management_token": own["managementToken"]}),
+    }
+    asked = f"fetch('{site.service}/api/v1/subscriptions/test', {json.dumps(ask)})"
+    assert reader.evaluate(f"{asked}.then((answer) => answer.status)") == 202
+    reader.open(site.put_page("/elsewhere"))
+    test = "navigator.serviceWorker.getRegistration('/notifier/').then((found) =>"
+    test += " found.getNotifications({ tag: 'test' })).then(([one]) => one?.title)"
+    click(screen, reader.wait_for(test))
+    reader.wait_for_tab(f"{site.origin}/")
 
 
 @pytest.mark.usefixtures("page")

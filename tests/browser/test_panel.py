@@ -375,6 +375,27 @@ def test_the_page_that_embed_makes_shows_the_same_choices(
     assert row_of(service, row).level == Level.UPDATES
 
 
+def test_a_single_page_app_may_show_the_choices_at_any_time(
+    reader: Browser, site: Site, service: Deployment
+) -> None:
+    row = subscribe(reader, site, service)
+    close_panel(reader)
+    main = "document.querySelector('main')"
+    reader.evaluate(f"void {main}.append(document.createElement('notifier-preferences'))")
+    root = "document.querySelector('notifier-preferences').shadowRoot"
+    reader.wait_for(f"{root}?.querySelector('#stop') != null")
+
+    # The app draws its page anew, and puts the same element elsewhere in it.
+    reader.evaluate(
+        f"void ((shown) => {{ shown.remove(); {main}.prepend(shown); }})"
+        "(document.querySelector('notifier-preferences'))"
+    )
+    reader.wait_for(f"{root}.querySelectorAll('#stop').length === 1")
+    reader.click("notifier-preferences >>> #level-updates")
+    reader.wait_for(f"{root}.querySelector('.said').textContent === 'Saved'")
+    assert row_of(service, row).level == Level.UPDATES
+
+
 @pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told the scheme
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_stands_in_the_way_of_anybody(

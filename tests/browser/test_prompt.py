@@ -112,7 +112,7 @@ def test_a_reader_who_blocks_learns_how_to_unblock_and_is_not_asked_again(
 
 
 def test_a_question_that_the_reader_dismisses_counts_as_a_no(reader: Browser, site: Site) -> None:
-    # No browser lets a test dismiss its question: here the page has the browser's answer.
+    # As browsers answer whose question can be closed; the real ones: test_browsers_question.py.
     dismissing = "Notification.requestPermission = async () => 'default';"
     page = site.put_page(head=f"<script nonce={NONCE}>{dismissing}</script>")
     open_prompt(reader, page)
@@ -120,14 +120,6 @@ def test_a_question_that_the_reader_dismisses_counts_as_a_no(reader: Browser, si
     reader.wait_for("told.includes('declined')")
     reader.wait_for(f"{CARD}.textContent.includes('Maybe another time')")
     open_without_prompt(reader, page)
-
-
-@pytest.mark.parametrize("reader", ["firefox"], indirect=True)  # Chromium's asks nobody here
-def test_a_question_that_nobody_answers_is_pointed_to(reader: Browser, site: Site) -> None:
-    open_prompt(reader, site.put_page())
-    reader.click(YES)
-    reader.wait_for(f"{CARD}.textContent.includes('click the bell')")
-    assert reader.evaluate("Notification.permission") == "default"
 
 
 def test_a_question_that_waits_in_the_address_bar_is_pointed_to(
@@ -141,6 +133,22 @@ def test_a_question_that_waits_in_the_address_bar_is_pointed_to(
     reader.wait_for(f"{CARD}.textContent.includes('click the bell')")
     reader.evaluate("answer('denied')")
     reader.wait_for(f"{CARD}.textContent.includes('blocked')")
+
+
+def test_asked_again_meanwhile_it_answers_once(reader: Browser, site: Site) -> None:
+    waiting = (
+        "window.answers = []; Notification.requestPermission = "
+        "() => new Promise((answer) => answers.push(answer));"
+    )
+    button = "<button data-notifier=prompt>Get alerts</button>"
+    page = site.put_page(head=f"<script nonce={NONCE}>{waiting}</script>", body=button)
+    open_prompt(reader, page)
+    reader.click(YES)
+    reader.click("[data-notifier=prompt]")
+    reader.click(YES)
+    reader.evaluate("answers.forEach((answer) => answer('denied'))")
+    reader.wait_for(f"{CARD}.textContent.includes('blocked')")
+    assert reader.evaluate("document.querySelectorAll('notifier-prompt').length") == 1
 
 
 def test_all_conditions_of_the_publisher_must_hold(reader: Browser, site: Site) -> None:
@@ -303,6 +311,19 @@ def test_nothing_on_the_page_jumps(reader: Browser, site: Site) -> None:
     reader.wait_for(IS_GONE)
     reader.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
     assert reader.evaluate("shifts.map((shift) => shift.toJSON())") == []
+
+
+@pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told so
+@pytest.mark.parametrize("still", [False, True])
+def test_it_moves_only_for_readers_who_do_not_mind(
+    reader: Chromium, site: Site, still: bool
+) -> None:
+    reader.prefer_stillness(still)
+    open_prompt(reader, site.put_page())
+    assert reader.evaluate(f"getComputedStyle({CARD}).animationName") == (
+        "none" if still else "rise"
+    )
+    reader.prefer_stillness(False)
 
 
 @pytest.mark.parametrize("reader", ["chromium"], indirect=True)  # which can be told the scheme

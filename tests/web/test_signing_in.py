@@ -59,7 +59,11 @@ def test_a_link_signs_in_once(app: Flask, db: Database, stranger: EditorsBrowser
 
     another = EditorsBrowser(app)
     assert another.open(link).status_code == 404
-    assert "Ask for a new one" in another.text
+    assert "has been used already" in another.text
+    assert "ask whoever runs this service for a new link" in another.text
+    assert SIGN_IN in another.text
+    # Who is signed in needs no link, and is told so instead.
+    assert f"signed in as <strong>{EMAIL}" in stranger.open(link).text
 
 
 def test_a_short_password_leaves_the_link_as_it_was(db: Database, stranger: EditorsBrowser) -> None:

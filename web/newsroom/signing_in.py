@@ -1,5 +1,7 @@
 """Coming in and going out: password, one-time link, sign-out, and the door in front of the rest."""
 
+from datetime import timedelta
+
 from flask import (
     Response,
     flash,
@@ -13,7 +15,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.wrappers import Response as BaseResponse
 
 from notifier import editors
-from notifier.errors import InvalidInput
+from notifier.errors import InvalidInput, NotFound
 from web.newsroom import sessions
 from web.newsroom.blueprint import blueprint
 from web.newsroom.drafts import AlertText
@@ -72,19 +74,12 @@ def sign_in() -> BaseResponse:
 @limiter.limit("30 per minute", methods=["POST"], deduct_when=_has_failed)
 def welcome(token: str) -> BaseResponse:
     """A one-time link. Looking at it does not use it up: mail programs look at links."""
-    with services().db.read() as session:
-        email = editors.find_link(session, token).email
-    if request.method == "GET":
-        return make_response(render_template("newsroom/welcome.html", email=email))
     try:
-        with services().db.write() as session:
-            editor = editors.use_link(session, token, request.form.get("password", ""))
-    except InvalidInput as error:
-        page = render_template("newsroom/welcome.html", email=email, problem=str(error))
-        return make_response(page, 422)
-    sessions.begin(editor)
-    flash("Your password is set, and you are signed in.", "done")
-    return redirect(url_for("newsroom.home"), 303)
+        return _welcome(token)
+    except NotFound as error:
+        lifetime = editors.LINK_LIFETIME // timedelta(hours=1)
+        page = render_template("newsroom/link_gone.html", problem=str(error), lifetime=lifetime)
+        return make_response(page, 404)
 
 
 @blueprint.post("/sign-out")
@@ -111,6 +106,23 @@ def refuse_forged_form(_error: CSRFError) -> BaseResponse:
         "reload the page and send it again.",
     )
     return make_response(page, 400)
+
+
+def _welcome(token: str) -> BaseResponse:
+    """Raises NotFound for a link that does not work, or not any more."""
+    with services().db.read() as session:
+        email = editors.find_link(session, token).email
+    if request.method == "GET":
+        return make_response(render_template("newsroom/welcome.html", email=email))
+    try:
+        with services().db.write() as session:
+            editor = editors.use_link(session, token, request.form.get("password", ""))
+    except InvalidInput as error:
+        page = render_template("newsroom/welcome.html", email=email, problem=str(error))
+        return make_response(page, 422)
+    sessions.begin(editor)
+    flash("Your password is set, and you are signed in.", "done")
+    return redirect(url_for("newsroom.home"), 303)
 
 
 def _page_with_text() -> str | None:

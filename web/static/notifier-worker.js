@@ -9,7 +9,8 @@
 
   const STORAGE_PATIENCE = 500; // milliseconds; showing an alert never waits longer for storage
   const REMEMBERED_ALERTS = 50;
-  const AUDIBLE_KINDS = ["breaking", "correction", "welcome", "test"];
+  const OWN_KINDS = ["welcome", "test"]; // for this one reader
+  const AUDIBLE_KINDS = ["breaking", "correction", ...OWN_KINDS];
   const DAY = 24 * 60 * 60 * 1000;
   // A million browsers get an alert in the same seconds. What they tell the service because of it
   // comes spread over this time, in milliseconds, and over many alerts.
@@ -86,8 +87,10 @@
   function prepared({ title, options, data }, optIn) {
     const { url, rate } = data.count || {};
     const counted = optIn && url?.startsWith(`${optIn.service}/`) && Math.random() < rate;
-    const checked = { url: acceptableUrl(data.url, optIn), count: counted ? url : null };
-    const navigate = options.navigate && acceptableUrl(options.navigate, optIn);
+    // A reader's own message leads to the site of the opt-in; the service knows no site of readers.
+    const leadsTo = (link) => (OWN_KINDS.includes(data.kind) ? HOME : acceptableUrl(link, optIn));
+    const checked = { url: leadsTo(data.url), count: counted ? url : null };
+    const navigate = options.navigate && leadsTo(options.navigate);
     return { title, options: { ...options, navigate }, data: { ...data, ...checked } };
   }
 

@@ -1,6 +1,6 @@
 /*
- * The reader's side on a publisher's page: decides when to ask, and stays subscribed. What it
- * shows, and subscribing, it loads from /reader/ when they are needed; docs/embedding.md.
+ * The reader's side on a publisher's page: decides when to ask, and stays subscribed. The rest
+ * is loaded from /reader/ when it is needed; docs/embedding.md.
  */
 (() => {
   "use strict";
@@ -28,6 +28,16 @@
   const emit = (name, detail) =>
     document.dispatchEvent(new CustomEvent(`notifier:${name}`, { detail }));
 
+  /** The panel in the page itself, whenever a page has it. */
+  class Preferences extends HTMLElement {
+    connectedCallback() {
+      load("panel").then((panel) => panel.fill(reader, this), explain);
+    }
+    disconnectedCallback() {
+      this.left?.();
+    }
+  }
+
   // ---- When to ask
 
   let started, view, language;
@@ -38,9 +48,7 @@
     countClickOnLanding();
     const state = await status();
     emit("ready", { status: state });
-    if (document.querySelector("notifier-preferences")) {
-      (await load("panel")).definePanel(reader);
-    }
+    customElements.define("notifier-preferences", Preferences);
     const adopts = options.adopt === "true" && isGranted() && !(await recall("optedOut"));
     if (state === "subscribed" || adopts) return staySubscribed();
 
@@ -152,14 +160,6 @@
     return ours ? registration.pushManager.getSubscription() : null;
   }
 
-  /** What shows the service that a subscription is this browser's. */
-  async function proof() {
-    const management_token = (await recall("optIn"))?.managementToken;
-    if (management_token) return { management_token };
-    const { endpoint, keys } = (await currentSubscription())?.toJSON() || {};
-    return endpoint ? { endpoint, ...keys } : null;
-  }
-
   /** Renews, once a day, what browser or service may have lost. */
   async function staySubscribed() {
     const { endpoint, recordedAt } = (await recall("optIn")) || {};
@@ -246,7 +246,7 @@
   const optOut = async () => (await load("subscribing")).optOut(reader);
   const preferences = async () => (await load("panel")).openPanel(reader);
   const reader = {
-    ...{ service, options, config, texts, recall, remember, forget, call, proof, emit, explain },
+    ...{ service, options, config, texts, recall, remember, forget, call, emit, explain },
     ...{ currentSubscription, optIn, optOut, decline, preferences, status },
     publication: async () => (await config()).publication,
     language: () => language,

@@ -7,6 +7,7 @@ import { languagePart, quietPart } from "./panel/device.js";
 import { PANEL_STYLE } from "./panel/look.js";
 import { button } from "./panel/parts.js";
 import { openSaver } from "./panel/saving.js";
+import { proofOf } from "./proof.js";
 import { element, openDialog, sheet, STYLE } from "./ui.js";
 
 const REDRAWN_AFTER = ["subscribed", "unsubscribed"];
@@ -44,28 +45,17 @@ export async function openPanel(reader) {
   }
 }
 
-/** Makes <notifier-preferences> show the panel in the page itself. */
-export function definePanel(reader) {
-  if (customElements.get("notifier-preferences")) return;
-  customElements.define(
-    "notifier-preferences",
-    class extends HTMLElement {
-      #left;
-
-      connectedCallback() {
-        this.#left = new AbortController();
-        const root = this.shadowRoot || this.attachShadow({ mode: "open" });
-        root.adoptedStyleSheets = [sheet(STYLE), sheet(PANEL_STYLE)];
-        const panel = drawPanel(reader, this, root, { signal: this.#left.signal });
-        root.replaceChildren(element("div", { className: "card panel page" }, ...panel.nodes));
-        panel.draw().catch(reader.explain);
-      }
-
-      disconnectedCallback() {
-        this.#left.abort();
-      }
-    },
-  );
+/** Shows the panel in <notifier-preferences>, for as long as that is in the page. */
+export function fill(reader, host) {
+  host.left?.(); // it was moved
+  if (!host.isConnected) return;
+  const left = new AbortController();
+  host.left = () => left.abort();
+  const root = host.shadowRoot || host.attachShadow({ mode: "open" });
+  root.adoptedStyleSheets = [sheet(STYLE), sheet(PANEL_STYLE)];
+  const panel = drawPanel(reader, host, root, { signal: left.signal });
+  root.replaceChildren(element("div", { className: "card panel page" }, ...panel.nodes));
+  panel.draw().catch(reader.explain);
 }
 
 const allTexts = async (reader) => ({
@@ -127,7 +117,7 @@ function drawPanel(reader, host, root, { texts, close, signal }) {
     let config;
     const local = async () => [await quietPart(context), await languagePart(context)];
     try {
-      const proof = await reader.proof();
+      const proof = await proofOf(reader);
       if (!proof) throw Object.assign(new Error("not subscribed here"), { status: UNKNOWN });
       const shown = reader.call("POST", "subscriptions/show", proof);
       [{ subscription: held }, config] = await Promise.all([shown, reader.config()]);
@@ -193,7 +183,7 @@ function drawPanel(reader, host, root, { texts, close, signal }) {
   /** Ends it; with `everything`, what this device remembers as well. */
   async function stop({ everything = false } = {}) {
     say(texts.saving);
-    const proof = await reader.proof();
+    const proof = await proofOf(reader);
     if (everything) {
       kept = undefined;
       for (const name of ["language", "quietHours", "declined", "views"]) await reader.forget(name);

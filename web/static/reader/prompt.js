@@ -19,7 +19,9 @@ export async function showPrompt(reader, { question, called = question } = {}) {
   const closing = ["close", dialog.close];
 
   function say(title, text, ...buttons) {
-    dialog.onEscape = buttons[0]?.[1] || dialog.close;
+    if (dialog !== open) return; // asked again meanwhile
+    // Escape answers the browser's question too, and Firefox lets the page hear it.
+    dialog.onEscape = buttons[0]?.[1] || (() => {});
     dialog.show(
       element("h2", { id: "title", textContent: title }),
       element("p", { textContent: text }),

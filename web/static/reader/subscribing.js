@@ -1,6 +1,7 @@
 /* Subscribes this browser, has the service record it, and ends it. */
 
 import { pageLanguage } from "./language.js";
+import { proofOf } from "./proof.js";
 
 const WORKER = "/notifier/sw.js";
 const SCOPE = "/notifier/";
@@ -31,7 +32,7 @@ export function renew(reader) {
 async function tellMutes(reader) {
   const muted = async () => (await reader.recall("mutes")) || [];
   for (const mute of await muted()) {
-    const body = { ...(await reader.proof()), mute };
+    const body = { ...(await proofOf(reader)), mute };
     await reader.call("PATCH", "subscriptions", body).catch((error) => {
       if (![404, 422].includes(error.status)) throw error;
     });
@@ -42,7 +43,7 @@ async function tellMutes(reader) {
 /** Ends it here first: whatever the service answers, nothing arrives any more. */
 export async function optOut(reader) {
   await oneAtATime(async () => {
-    const proof = await reader.proof();
+    const proof = await proofOf(reader);
     await reader.remember("optedOut", { at: Date.now() });
     await (await reader.currentSubscription())?.unsubscribe();
     await reader.forget("optIn");
@@ -58,7 +59,7 @@ async function record(reader, { choices, welcome }) {
   const before = (await reader.recall("optIn")) || {};
   const kept = { ...before.choices, ...choices };
   // Taken before the browser's subscription is replaced, which a new key makes necessary.
-  const old = await reader.proof();
+  const old = await proofOf(reader);
   await reader.remember("optIn", { ...before, service: reader.service, choices: kept });
   const { publication, hosts, vapid_public_key } = await reader.config();
   const subscription = await subscribe(vapid_public_key);

@@ -33,6 +33,7 @@ export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
     root,
     onEscape: onEscape || (() => dialog.close()),
     show(...nodes) {
+      appear(); // a closed one, when there is more to say
       const focused = root.activeElement;
       // A new card each time: one that grows upwards would count as a jump of the page.
       const card = element(
@@ -63,8 +64,12 @@ export function openDialog(tag, { texts, css = "", modal = false, onEscape }) {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (event.key === "Escape" && !event.defaultPrevented && !typing) dialog.onEscape();
   };
-  if (!modal) document.addEventListener("keydown", onKey);
-  document.documentElement.insertBefore(host, document.body);
+  function appear() {
+    if (host.isConnected) return;
+    if (!modal) document.addEventListener("keydown", onKey);
+    document.documentElement.insertBefore(host, document.body);
+  }
+  appear();
   return dialog;
 }
 
@@ -92,9 +97,7 @@ export const STYLE = `
 section.card {
   position: fixed; z-index: 2147483000; inset: auto .5rem calc(.5rem + env(safe-area-inset-bottom));
 }
-dialog.card { width: 30rem; max-width: 100vw; }
-::backdrop { background: #0009; }
-h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; }
+h2 { margin: 0 0 .4rem; font-size: 1.15rem; line-height: 1.3; text-wrap: balance; }
 p { margin: 0; color: var(--faint); font-size: .95rem; }
 .buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; justify-content: end; }
 button {

@@ -1,5 +1,6 @@
 /* This browser: a test message, and all that the service holds about it. */
 
+import { proofOf } from "../proof.js";
 import { element } from "../ui.js";
 import { button, group, hint } from "./parts.js";
 
@@ -9,7 +10,7 @@ const SHOWN_OF_ADDRESS = 6;
 export function testPart({ reader, texts, say }) {
   async function test() {
     try {
-      await reader.call("POST", "subscriptions/test", await reader.proof());
+      await reader.call("POST", "subscriptions/test", await proofOf(reader));
       say(texts.testSent);
     } catch (error) {
       say(error.status === TOO_OFTEN ? texts.tooOften : texts.notSaved, [texts.again, test]);
@@ -48,7 +49,7 @@ export function dataPart({ reader, texts, say, config, stop, time, updating }) {
       const { subscription } = await reader.call(
         "POST",
         "subscriptions/show",
-        await reader.proof(),
+        await proofOf(reader),
       );
       const device = {};
       for (const name of ["language", "quietHours"])

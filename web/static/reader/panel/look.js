@@ -3,7 +3,8 @@
 export const PANEL_STYLE = `
 .panel { padding: 0; display: flex; flex-direction: column; }
 dialog.panel:not([open]) { display: none; }
-dialog.panel { width: 34rem; max-height: min(100dvh - 2rem, 56rem); }
+::backdrop { background: #0009; }
+dialog.panel { width: 34rem; max-width: 100vw; max-height: min(100dvh - 2rem, 56rem); }
 .panel.page { max-width: 38rem; margin-inline: auto; max-height: none; overflow: visible; animation: none; }
 .head { display: flex; align-items: center; gap: 1rem; padding: 1rem 1.25rem .5rem; }
 .head h2 { flex: 1; margin: 0; font-size: 1.3rem; }

@@ -1,5 +1,7 @@
 /* Changes go to the service one after the other, and wait when it cannot be reached. */
 
+import { proofOf } from "../proof.js";
+
 const TOO_OFTEN = 429;
 const UNKNOWN = 404;
 
@@ -17,7 +19,7 @@ export function openSaver(reader, { texts, say, held, update, draw, signal }) {
     say(texts.saving);
     try {
       while (waiting.length) {
-        const change = { ...(await reader.proof()), ...waiting[0] };
+        const change = { ...(await proofOf(reader)), ...waiting[0] };
         held = (await reader.call("PATCH", "subscriptions", change)).subscription;
         waiting.shift();
         await rememberChoices(reader, held);
