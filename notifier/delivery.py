@@ -2,39 +2,36 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from notifier import recipients
+from notifier.alerts import COUNT_OF_ENDING
 from notifier.clock import boot_time
 from notifier.db import Database
 from notifier.health import EndpointHolds, ServiceHealth
 from notifier.ledger import Lease, LeaseLost, Ledger
-from notifier.models import Alert, AlertKind, AlertState, topic_of
-from notifier.notification import Appearance, render
-from notifier.push import (
-    Accepted,
-    Gone,
-    Message,
-    Outcome,
-    Rejected,
-    Sender,
-    Throttled,
-    Unreachable,
-    pad,
-)
+from notifier.messages import Messages
+from notifier.notification import Appearance
+from notifier.push import Accepted, Gone, Outcome, Rejected, Sender, Throttled, Unreachable
+from notifier.push.flow import Flow
 from notifier.push_services import GoneEndpoint
 from notifier.recipients import Recipient
 
 log = structlog.get_logger()
 
-MOST_LEASES = 3
-"""Batches held at once, so that one batch's stragglers do not stall the next batch's start."""
+MOST_LEASES = 32
+"""Batches held at once, so that some answers that take seconds do not stall the next batches.
+
+With one answer in a thousand slow, about every batch has one, and a process starts four a second.
+"""
 
 LEASE_TO_SPARE = timedelta(seconds=6)
 """No send starts with less lease left: a request takes 5 s at most, and then must be recorded."""
@@ -48,8 +45,6 @@ CHECKPOINT_AFTER = timedelta(milliseconds=250)
 LONGEST_UNSAVED = timedelta(milliseconds=500)
 """What a killed process has sent since its last checkpoint comes twice, so not for longer."""
 
-MOST_MESSAGES = 32  # kept ready; an alert has two
-
 ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
@@ -60,23 +55,19 @@ LAST_TRY = timedelta(seconds=5)
 
 OUR_FAULT_PERHAPS = (400, 401, 403)
 
-COUNT_OF_ENDING = {
-    AlertState.STOPPED: "stopped",
-    AlertState.SUPERSEDED: "superseded",
-    AlertState.EXPIRED: "expired",
-}
-
 
 @dataclass(slots=True)
 class _Run:
-    """One leased batch while it is being sent. `recipients` None: not read yet.
+    """One leased batch while it is being sent.
 
-    Of those who are left waiting, `waits` says when single ones may be tried again, and `holds`
-    when everybody of a push service may.
+    `ready` are those who are still to be sent to, the last of them first; None: not read yet.
+    `is_mixed` says that they are at several push services. Of those who are left waiting, `waits`
+    says when single ones may be tried again, and `holds` when everybody of a push service may.
     """
 
     lease: Lease
-    recipients: Iterator[Recipient] | None = None
+    ready: list[Recipient] | None = None
+    is_mixed: bool = False
     in_flight: int = 0
     exhausted: bool = False
     lost: bool = False
@@ -86,9 +77,11 @@ class _Run:
 
     @property
     def may_send(self) -> bool:
-        if self.exhausted or self.lost:
-            return False
-        return self.lease.deadline - boot_time() > LEASE_TO_SPARE.total_seconds()
+        return not (self.exhausted or self.lost) and boot_time() < self.send_until
+
+    @property
+    def send_until(self) -> float:
+        return self.lease.deadline - LEASE_TO_SPARE.total_seconds()
 
     @property
     def drained(self) -> bool:
@@ -97,13 +90,18 @@ class _Run:
     @property
     def cut_short(self) -> bool:
         """Whether somebody has not been sent to who could have been."""
-        return self.recipients is None or next(self.recipients, None) is not None
+        return self.ready is None or bool(self.ready)
 
     def hold(self, push_service: str, until: datetime) -> None:
         self.holds[push_service] = max(self.holds.get(push_service, until), until)
 
 
-Sent = tuple[_Run, Recipient]
+class Sent(NamedTuple):
+    """A message on its way; `at` is boot time."""
+
+    run: _Run
+    recipient: Recipient
+    at: float
 
 
 class Delivery:
@@ -119,10 +117,10 @@ class Delivery:
         self._db = db
         self._ledger = ledger
         self._sender = sender
-        self._appearance = appearance
+        self._messages = Messages(appearance)
         self._health = ServiceHealth(db)
         self._held_endpoints = EndpointHolds()
-        self._messages: dict[tuple[int, bool], tuple[Message, int]] = {}
+        self._flows: defaultdict[str, Flow] = defaultdict(Flow)  # by push service
         self._runs: list[_Run] = []
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
@@ -145,12 +143,13 @@ class Delivery:
                 if not going:
                     for run in self._runs:
                         run.exhausted = True
+                if self._runs:
+                    # The ledger's time: a date in Retry-After must not go by this host's clock.
+                    now = self._runs[0].lease.now()
+                    self._settle_all(self._sender.poll(POLL, now))
                 self._fill(may_claim=going and boot_time() < leave_at)
                 if not self._runs:
                     return
-                # The ledger's time, as a date in Retry-After must not go by this host's clock.
-                now = self._runs[0].lease.now()
-                self._settle_all(self._sender.poll(POLL, now))
                 self._save(going=going)
                 if self._is_paused():
                     time.sleep(POLL.total_seconds())
@@ -166,16 +165,28 @@ class Delivery:
                 if run is None:
                     if not (may_claim and self._claim()):
                         return
-                    continue
-                if run.recipients is None:
-                    run.recipients = self._recipients(run)
-                recipient = next(run.recipients, None)
-                if recipient is None:
-                    run.exhausted = True
-                    continue
-                self._offer(run, recipient)
+                elif not self._send_from(run):
+                    return
         except (OperationalError, InterfaceError) as error:
             self._pause(error)
+
+    def _send_from(self, run: _Run) -> bool:
+        """Hand a batch's recipients to the sender, while it has room and the lease has time.
+
+        False when the next one has to wait for a push service's first answers.
+        """
+        if run.ready is None:
+            run.ready = self._recipients(run)
+            run.is_mixed = len({recipient.push_service for recipient in run.ready}) > 1
+        now = run.lease.now()
+        while run.ready:
+            if run.is_mixed and self._must_wait(run.ready[-1].push_service):
+                return False
+            self._offer(run, run.ready.pop(), now)
+            if self._sender.free <= 0 or boot_time() >= run.send_until:
+                return True
+        run.exhausted = True
+        return True
 
     def _claim(self) -> bool:
         if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
@@ -189,8 +200,8 @@ class Delivery:
         self._runs.append(_Run(lease))
         return True
 
-    def _recipients(self, run: _Run) -> Iterator[Recipient]:
-        """Those of a batch who wait and may be sent to now."""
+    def _recipients(self, run: _Run) -> list[Recipient]:
+        """Those of a batch who wait and may be sent to now, the first of them last."""
         lease = run.lease
         with self._db.read() as session:
             waiting = recipients.read(session, lease)
@@ -211,12 +222,12 @@ class Delivery:
             # The first of them may be a probe: if it were the same each time, one reader whose
             # messages are always refused would keep the push service closed to all.
             random.shuffle(ready)
-        return iter(ready)
+        ready.reverse()
+        return ready
 
-    def _offer(self, run: _Run, recipient: Recipient) -> None:
+    def _offer(self, run: _Run, recipient: Recipient, now: datetime) -> None:
         """Send to a recipient, unless time or the push service's state is against it."""
         lease, push_service = run.lease, recipient.push_service
-        now = lease.now()
         ttl = (lease.alert.expires_at - now) // ONE_SECOND
         if ttl <= 0:
             lease.settle(recipient.bit, "expired")
@@ -226,10 +237,26 @@ class Delivery:
             self._leave(run, recipient.bit, held_until)
         elif (held_until := self._health.hold(push_service, now)) is not None:
             self._leave(run, recipient.bit, held_until, push_service)
+        elif run.is_mixed and self._crowds(push_service):
+            self._leave(run, recipient.bit, now + _backoff(lease.rounds), push_service)
         else:
-            message = self._message(lease.alert, ttl, declarative=push_service == "apple")
+            message = self._messages.of(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1
-            self._sender.submit((run, recipient), recipient.target, message)
+            sent = Sent(run, recipient, boot_time())
+            self._flows[push_service].sent(sent.at)
+            self._sender.submit(sent, recipient.target, message)
+
+    def _must_wait(self, push_service: str) -> bool:
+        """Whether a push service has half of the room already, and may yet turn out to be fast."""
+        return self._has_half(push_service) and self._flows[push_service].is_unknown(boot_time())
+
+    def _crowds(self, push_service: str) -> bool:
+        """Whether a slow push service has half of the room: the rest is for the others."""
+        return self._has_half(push_service) and self._flows[push_service].is_slow(boot_time())
+
+    def _has_half(self, push_service: str) -> bool:
+        room = self._sender.in_flight + self._sender.free
+        return self._flows[push_service].in_flight >= room // 2
 
     def _leave(self, run: _Run, bit: int, until: datetime, push_service: str | None = None) -> None:
         """Leave somebody waiting, with all of a push service if one is given.
@@ -243,32 +270,15 @@ class Delivery:
         else:
             run.hold(push_service, until)
 
-    def _message(self, alert: Alert, seconds: int, *, declarative: bool) -> Message:
-        """The alert's message in one form; padded once, made anew only as its time runs down."""
-        known, known_seconds = self._messages.get((alert.id, declarative), (None, 0))
-        if known is not None and known_seconds == seconds:
-            return known
-        ttl = timedelta(seconds=seconds)
-        if known is not None:
-            message = replace(known, ttl=ttl)
-        else:
-            message = Message(
-                padded=pad(render(alert, self._appearance, declarative=declarative)),
-                ttl=ttl,
-                urgency="normal" if alert.kind == AlertKind.UPDATE else "high",
-                topic=topic_of(alert.story_id),
-            )
-        if len(self._messages) >= MOST_MESSAGES:
-            self._messages.clear()
-        self._messages[alert.id, declarative] = message, seconds
-        return message
-
     def _settle_all(self, answered: Iterable[tuple[Sent, Outcome]]) -> None:
         """Settle all, and only then raise what went wrong with one of them."""
         crash: Exception | None = None
-        for (run, recipient), outcome in answered:
+        now = boot_time()
+        for sent, outcome in answered:
+            sent.run.in_flight -= 1
+            self._flows[sent.recipient.push_service].answered(now, sent.at)
             try:
-                self._settle(run, recipient, outcome)
+                self._settle(sent.run, sent.recipient, outcome)
             except Exception as error:
                 crash = crash or error
         if crash is not None:
@@ -280,7 +290,6 @@ class Delivery:
         Who is refused for what may be our own fault (400, 401, 403) waits until the batch's end:
         by then it is known whether the push service refuses everybody.
         """
-        run.in_flight -= 1
         lease, push_service = run.lease, recipient.push_service
         now = lease.now()
         lease.findings.answers[push_service] += 1
@@ -379,16 +388,36 @@ class Delivery:
         started = boot_time()
         self._checkpointed_at = started
         held = {run.lease.batch_id: run for run in self._runs if not run.lost}
-        lost = self._ledger.checkpoint([run.lease for run in held.values()])
-        for lease in lost:
+        to_save = [run.lease for run in held.values() if self._needs_saving(run.lease)]
+        # Of each alert at least one, as that also asks whether somebody has stopped it.
+        asked = {lease.alert.id for lease in to_save}
+        for run in held.values():
+            if run.lease.alert.id not in asked:
+                asked.add(run.lease.alert.id)
+                to_save.append(run.lease)
+        for lease in self._ledger.checkpoint(to_save):
             log.warning("lease_lost", batch=lease.batch_id)
             held[lease.batch_id].lost = True
+        closing = {lease.alert.id: lease.closing_as for lease in to_save}
         for run in held.values():
+            run.lease.closing_as = closing[run.lease.alert.id]
             if run.lease.closing_as is not None:
                 run.exhausted = True
+                self._recall(run)
         self._health.sync()
         self._checkpointed_at = boot_time()
         self._checkpoint_took = self._checkpointed_at - started
+
+    @staticmethod
+    def _needs_saving(lease: Lease) -> bool:
+        """Whether a lease has news, or runs out; those with stragglers only seldom do."""
+        return lease.has_news or lease.deadline - boot_time() < RENEW_WITHIN.total_seconds()
+
+    def _recall(self, run: _Run) -> None:
+        """Take back what has been handed over for a batch and has not been sent yet."""
+        for sent in self._sender.recall(lambda sent: sent.run is run):
+            run.in_flight -= 1
+            self._flows[sent.recipient.push_service].recalled()
 
     def _finish(self, run: _Run) -> None:
         lease = run.lease

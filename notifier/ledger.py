@@ -1,5 +1,6 @@
 """The ledger: leases batches to workers, and records what became of every reader."""
 
+import math
 import random
 import secrets
 from collections.abc import Sequence
@@ -55,10 +56,17 @@ class Lease:
     findings: Findings = field(default_factory=Findings)
     unsaved: int = 0
     _seconds_before_claim: float = field(init=False)
+    _bucket: str = field(init=False, default="")
+    _bucket_ends: float = field(init=False, default=-math.inf)
 
     def __post_init__(self) -> None:
         released_at = self.alert.released_at
         self._seconds_before_claim = (self.claimed_at - released_at).total_seconds()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that `Ledger.checkpoint` has not made last yet."""
+        return bool(self.unsaved or self.findings.answers)
 
     def now(self) -> datetime:
         """The ledger's time, carried on from the claim by the clock that nobody sets."""
@@ -80,8 +88,12 @@ class Lease:
         self.unsaved += 1
         if count == "accepted":
             self.accepted_bits |= 1 << bit
-            bucket = latency.bucket_of(self._seconds_before_claim + self._seconds_since_claim())
-            self.seconds_to_accept[bucket] = self.seconds_to_accept.get(bucket, 0) + 1
+            seconds = self._seconds_before_claim + self._seconds_since_claim()
+            if seconds > self._bucket_ends:  # time only grows, and most answers share a bucket
+                self._bucket = latency.bucket_of(seconds)
+                self._bucket_ends = latency.end_of(self._bucket)
+            counted = self.seconds_to_accept.get(self._bucket, 0)
+            self.seconds_to_accept[self._bucket] = counted + 1
 
     def note_uncertain(self, bit: int) -> None:
         """Record that the subscription at `bit` may have got the message, accepted or not."""
@@ -218,11 +230,12 @@ class Ledger:
             for lease in leases:
                 saved = self._save(session, lease, {"lease_until": until})
                 (kept if saved else lost).append(lease)
-                lease.closing_as = session.scalars(
-                    select(Alert.closing_as).where(Alert.id == lease.alert.id)
-                ).one()
+            alert_ids = {lease.alert.id for lease in leases}
+            endings = select(Alert.id, Alert.closing_as).where(Alert.id.in_(alert_ids))
+            closing = {row.id: row.closing_as for row in session.execute(endings)}
             findings.record(session, [(lease.alert.id, lease.findings) for lease in kept])
         for lease in leases:
+            lease.closing_as = closing[lease.alert.id]
             lease.unsaved = 0
             lease.findings = Findings()
             lease.deadline = started + self._lease.total_seconds()

@@ -1,6 +1,7 @@
 """Sending: endpoint check, encryption, signature and transport joined into one."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar, cast
@@ -135,6 +136,14 @@ class Sender(Generic[TokenT]):
             sending = cast("_Sending[TokenT]", sending)  # nobody else uses our transport
             outcomes.append((sending.token, self._settle(sending, answer, now)))
         return outcomes
+
+    def recall(self, which: Callable[[TokenT], bool]) -> list[TokenT]:
+        """Take back the messages that `which` chooses by token and that are not sent yet.
+
+        Returns their tokens.
+        """
+        sendings = self._transport.recall(lambda one: which(cast("_Sending[TokenT]", one).token))
+        return [cast("_Sending[TokenT]", one).token for one in sendings]
 
     def close(self) -> None:
         """Abandon what is in flight and close the transport."""

@@ -29,7 +29,7 @@ from publication import Publication
 from sqlalchemy import select
 
 from notifier.db import Database
-from notifier.delivery import COUNT_OF_ENDING
+from notifier.alerts import COUNT_OF_ENDING
 from notifier.errors import Conflict
 from notifier.ledger import (
     LEASE,
