@@ -13,9 +13,9 @@ from drills.broker_relay import Relay
 from drills.front import Front
 from drills.stream_limit import StreamLimit
 from postgresql import Cluster
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select, update
 
-from notifier.db import Database
+from notifier.db import Database, now_of
 from notifier.jobs import Job, broker_url
 from notifier.models import (
     Alert,
@@ -29,6 +29,7 @@ from notifier.models import (
     Story,
     Subscription,
 )
+from notifier.rehearsal.client import PushServiceControl
 from notifier.rehearsal.deployment import (
     Deployment,
     LocalPushService,
@@ -44,6 +45,7 @@ PROJECT = Path(__file__).parents[2]
 PROCESSES = 2
 CONCURRENCY = 100
 SAMPLE = 0.05
+MIXED = 100  # readers of one push service in a row, where there are two
 LONG = timedelta(seconds=60)
 ENDS_WITHIN = timedelta(seconds=180)  # a push service that throttles a third is slow
 QUIET = timedelta(milliseconds=500)
@@ -98,7 +100,7 @@ class Stage:
         )
         url = None if self.cluster is None else enter(self.cluster.database())
         origins = (self.push.origin, self.other_push.origin)
-        origins += (self.front.origin, self.stream_limit.origin)
+        origins += (self.front.origin, self.front.unbuffered_origin, self.stream_limit.origin)
         self.settings = rehearsal_settings(
             folder / "home",
             origins,
@@ -121,32 +123,58 @@ class Stage:
         exits.callback(self.db.close)
         self.rehearsal = Rehearsal(self.settings, self.push.control)
         exits.callback(self.rehearsal.close)
+        reading = _ReadingControl(self.push.origin)
+        exits.callback(reading.close)
+        self.reading_rehearsal = Rehearsal(self.settings, reading, "reading")
+        exits.callback(self.reading_rehearsal.close)
         self.other_rehearsal = Rehearsal(self.settings, self.other_push.control, "other")
         exits.callback(self.other_rehearsal.close)
         self._queue = Queue(broker_url(self.settings))
 
     # Readers
 
-    def enlist(self, readers: int, *, through: str | None = None, afresh: bool = False) -> None:
+    def enlist(
+        self,
+        readers: int,
+        *,
+        through: tuple[str, ...] = (),
+        all_read: bool = False,
+        afresh: bool = False,
+    ) -> None:
         """Have this many readers, and no others; by default those of the last round, if alike.
 
-        A first alert in peace warms everything up.
+        They come in equal parts `through` each of these origins, or all through the front. With
+        `all_read`, every message is decrypted. A first alert in peace warms everything up.
         """
-        through = through or self.front.origin
-        if self._enlisted == (readers, through) and not afresh:
+        through = through or (self.front.origin,)
+        wanted = (readers, through, all_read)
+        if self._enlisted == wanted and not afresh:
             return
         self.forget_readers()
-        self._add(self.rehearsal, readers, through)
-        self._enlisted = (readers, through)
+        for origin in through:
+            rehearsal = self.reading_rehearsal if all_read else self.rehearsal
+            self._add(rehearsal, readers // len(through), origin)
+        self._enlisted = wanted
         if not self._is_warm:
             self.wait_for_end(self.publish())
             self._is_warm = True
 
     def enlist_at_both(self, readers: int) -> None:
-        """Half of the readers at each of the two push services."""
+        """Half of the readers at each of the two push services, in every batch."""
         self.forget_readers()
-        self._add(self.rehearsal, readers // 2, self.front.origin)
-        self._add(self.other_rehearsal, readers // 2, self.other_push.origin)
+        for _ in range(readers // (2 * MIXED)):
+            self._add(self.rehearsal, MIXED, self.front.origin)
+            self._add(self.other_rehearsal, MIXED, self.other_push.origin)
+
+    @contextmanager
+    def without_readers_of(self, origin: str) -> Iterator[None]:
+        """Until the block ends, be without those of a push service, as if they were gone."""
+        theirs = update(Subscription).where(Subscription.endpoint.startswith(f"{origin}/"))
+        with self.db.write() as session:
+            session.execute(theirs.values(gone_at=now_of(session)))
+        yield
+        with self.db.write() as session:
+            session.execute(theirs.values(gone_at=None))
 
     def forget_readers(self) -> None:
         """Have no readers, alerts or articles any more."""
@@ -246,11 +274,6 @@ class Stage:
             query = select(func.count()).where(Subscription.gone_at.is_not(None))
             return session.scalars(query).one()
 
-    def execute(self, statement: str, **values: object) -> None:
-        """Change something in the database that the service itself never would."""
-        with self.db.write() as session:
-            session.execute(text(statement), values)
-
     # Processes
 
     def celery(self) -> psutil.Process:
@@ -285,7 +308,7 @@ class Stage:
             again.stop()
 
     def ring(self) -> bool:
-        """Put a doorbell into the queue, around the relays; answers whether it was taken."""
+        """Put a doorbell into the queue, around the relays; answers whether the broker took it."""
         return self._queue.ring(Job.FAN_OUT)
 
     def logged_since(self, marks: dict[str, int]) -> dict[str, str]:
@@ -304,6 +327,13 @@ class Stage:
     def broker(self) -> "redis.Redis[bytes]":
         """A connection of the drill's own to the broker, around the relays."""
         return redis.Redis.from_url(broker_url(self.settings), socket_timeout=2)
+
+
+class _ReadingControl(PushServiceControl):
+    """Has every message decrypted of the readers that it adds."""
+
+    def add_readers(self, count: int, **about: Any) -> Iterator[dict[str, Any]]:
+        return super().add_readers(count, **about | {"keep": True})
 
 
 def _port_of(origin: str) -> int:
