@@ -119,11 +119,14 @@ def change_minds(round_: Round) -> None:
     stage.forget_enlisted()
     chance, control = round_.chance, stage.push.control
     spares = {_behind_front(round_, reader["endpoint"]) for reader in _more_readers(round_)}
+    slow = {"delay": 0.2}  # so that there is time to change one's mind
+    held = {"status": 429, "times": 1, "retry_after": str(HELD_FOR.seconds)} | slow
     control.set_faults(
         [
             {"status": 410, "share": 0.02, "delay": 2.5},
-            {"status": 429, "share": 0.04, "times": 1, "retry_after": str(HELD_FOR.seconds)},
-            {"share": 0.94, "delay": 0.2},  # so that there is time to change one's mind
+            # So few that only they are held, and not the whole push service.
+            {"share": 0.02} | held,
+            {"share": 0.96} | slow,
         ]
     )
     faulty = [

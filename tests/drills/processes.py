@@ -134,9 +134,9 @@ def mislead_a_worker(round_: Round) -> None:
     with stage.another_worker(**environment) as misled:
         before = _processor_time(misled.pid)
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
-        throttled = {"status": 429, "share": 0.04, "times": 1, "retry_after": date} | LATE_ANSWERS
+        throttled = {"status": 429, "share": 0.02, "times": 1, "retry_after": date} | LATE_ANSWERS
         round_.begin_slowly(
-            0.2, 0.4, processes=2 * PROCESSES, faults=[throttled, {"share": 0.96} | LATE_ANSWERS]
+            0.2, 0.4, processes=2 * PROCESSES, faults=[throttled, {"share": 0.98} | LATE_ANSWERS]
         )
         victim = stage.busiest_child()  # so that one clock's leases pass to the other
         victim.kill()
