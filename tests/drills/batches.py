@@ -1,17 +1,20 @@
 """Drills 16, 19 and 20: poison, a correction that overtakes, and readers who change their minds."""
 
 import base64
+import math
 import time
 from datetime import timedelta
 from typing import Any
 
 import requests
 from drills.drill import Round, drill
+from drills.stage import LONG
 from sqlalchemy import select, text, update
 
 from notifier import alerts
 from notifier.ledger import Ledger
 from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
+from notifier.rehearsal.deployment import wait_until
 from notifier.subscriptions import endpoint_hash
 
 POISON = {
@@ -21,6 +24,7 @@ POISON = {
 NOT_ON_THE_CURVE = b"\4" + bytes(64)
 HELD_FOR = timedelta(seconds=8)
 CHANGING = 100
+ATTEMPTS = 5
 
 
 @drill("16", "a batch that always crashes, and a row that cannot be encrypted for")
@@ -49,6 +53,16 @@ def poison(round_: Round) -> None:
     round_.result.notes.append(kind)
     stage.forget_enlisted()
     worker.start()
+    futile = {0}  # as the ledger counts them; the next attempt comes two seconds later
+
+    def has_failed() -> bool:
+        with stage.db.read() as session:
+            batch = session.get_one(Batch, poisoned.id)
+            futile.add(batch.futile_claims)
+            return not batch.is_open
+
+    wait_until(has_failed, LONG, "the batch fails")
+    round_.require(futile == set(range(ATTEMPTS + 1)), f"attempts {sorted(futile)}")
     round_.reckon(rejected=1, failed=poisoned.size)
     with stage.db.read() as session:
         batch = session.get_one(Batch, poisoned.id)
@@ -59,7 +73,8 @@ def poison(round_: Round) -> None:
 @drill("19", "an update is throttled, its correction released")
 def correct(round_: Round) -> None:
     stage = round_.stage
-    stage.enlist(round_.readers)
+    round_.readers //= 2  # three alerts, and a push service that throttles a third is slow
+    stage.enlist(round_.readers, all_read=True)
     round_.publish()
     stage.wait_for_end(round_.alert_id)  # so that the correction is for everybody
     with stage.db.read() as session:
@@ -91,7 +106,9 @@ def correct(round_: Round) -> None:
     for counts in (correction["counts"], first["counts"]):
         settled = sum(counts[name] for name in counts if name != "audience")
         round_.require(settled == counts["audience"], f"the sum does not hold: {counts}")
-    # Whoever accepted both counts as a duplicate there, so all of those were read.
+    # Or the update could come after its correction unseen.
+    read = seen["sample"]["decrypted"]
+    round_.require(read == seen["accepted"], f"{seen['accepted']} accepted, {read} of them read")
     round_.hold_against(seen, versions=2)
 
 
@@ -102,36 +119,63 @@ def change_minds(round_: Round) -> None:
     stage.forget_enlisted()
     chance, control = round_.chance, stage.push.control
     spares = {_behind_front(round_, reader["endpoint"]) for reader in _more_readers(round_)}
+    slow = {"delay": 0.2}  # so that there is time to change one's mind
+    held = {"status": 429, "times": 1, "retry_after": str(HELD_FOR.seconds)} | slow
     control.set_faults(
         [
-            {"status": 410, "share": 0.02, "delay": 1.5},
-            {"status": 429, "share": 0.04, "times": 1, "retry_after": str(HELD_FOR.seconds)},
+            {"status": 410, "share": 0.02, "delay": 2.5},
+            # So few that only they are held, and not the whole push service.
+            {"share": 0.02} | held,
+            {"share": 0.96} | slow,
         ]
     )
     faulty = [
-        {_behind_front(round_, url) for url in rule["endpoints"]} for rule in control.faults()
+        {_behind_front(round_, url) for url in rule["endpoints"]} for rule in control.faults()[:2]
     ]
     late, throttled = (sorted(endpoints - spares) for endpoints in faulty)
     homes = sorted(spares - faulty[0] - faulty[1])
+    with stage.db.read() as session:
+        ids = dict(session.execute(select(Subscription.endpoint, Subscription.id)).tuples().all())
+    active = chance.sample(sorted(ids.keys() - faulty[0] - faulty[1]), CHANGING)
     leaving = chance.sample(throttled, min(CHANGING, len(throttled) // 2))
     moving = chance.sample(late, min(CHANGING, len(late) // 2, len(homes)))
     round_.publish()
     published_at = time.monotonic()
     time.sleep(chance.uniform(0, 1))
+    renewed_at: dict[str, float] = {}
+    in_time: set[str] = set()  # who opted out before anybody read their rows, or again
+    home_of = dict(zip(moving, homes, strict=False))
+    changes = [*active, *leaving, *home_of]
+    chance.shuffle(changes)
     with requests.Session() as session:
-        for endpoint in leaving:
-            _tell(round_, session, "DELETE", "", _proof(round_, endpoint))
-        # All of these were refused at first, so none can have been sent to until now.
-        in_time = time.monotonic() - published_at < HELD_FOR.total_seconds()
-        for endpoint, home in zip(moving, homes, strict=False):
-            body = {"old": _proof(round_, endpoint), "subscription": _subscription(round_, home)}
-            _tell(round_, session, "POST", "", body)
-    alert = round_.reckon(uncounted=[*leaving, *late, *spares], most_gone=len(late))
+        for endpoint in changes:
+            proof = _proof(round_, endpoint)
+            if endpoint in home_of:
+                home = _subscription(round_, home_of[endpoint])
+                _tell(round_, session, "POST", "", {"old": proof, "subscription": home})
+                renewed_at[endpoint] = time.time()
+            else:
+                _tell(round_, session, "DELETE", "", proof)
+                if endpoint in active:
+                    unread = not _is_begun(round_, ids[endpoint])
+                else:  # refused at first, so nothing can have been sent to them until now
+                    unread = time.monotonic() < published_at + HELD_FOR.total_seconds()
+                if unread:
+                    in_time.add(endpoint)
+    round_.require(not in_time.isdisjoint(leaving), "none of the throttled left in time")
+    alert = round_.reckon(uncounted=[*leaving, *active, *late, *spares], most_gone=len(late))
     missing = {_behind_front(round_, url) for url in control.missing()}
-    told = set(leaving) - missing
-    round_.require(in_time, "opting out took too long to tell anything")
+    told = in_time - missing
     round_.require(not told, f"{len(told)} were sent to though they had opted out")
-    round_.require(alert["counts"]["left"] <= len(leaving), f"{alert['counts']['left']} left")
+    left = alert["counts"]["left"]
+    round_.require(left <= len(leaving) + len(active), f"{left} left")
+    if round_.is_full_size:  # else every batch is being sent by now
+        round_.require(not in_time.isdisjoint(active), "nobody left before his batch was begun")
+    refused = [refusal for refusal in stage.front.refusals(0) if refusal.status == 410]
+    renewals = [renewed_at.get(stage.front.origin + refusal.path, math.inf) for refusal in refused]
+    after = sum(refusal.at > renewal for refusal, renewal in zip(refused, renewals, strict=True))
+    round_.result.notes.append(f"{len(in_time)} left in time, {after} renewed before their 410")
+    round_.require(after > 0, "no 410 came after a renewal")
     with stage.db.read() as session:
         gone = set(
             session.scalars(
@@ -140,6 +184,17 @@ def change_minds(round_: Round) -> None:
         )
     stayed = {endpoint_hash(url) for url in set(late) - set(moving)}
     round_.require(gone == stayed, "others are gone than those that should be")
+
+
+def _is_begun(round_: Round, subscription_id: int) -> bool:
+    """Whether anybody has claimed the batch that this subscription is in."""
+    with round_.stage.db.read() as session:
+        begun = session.scalars(
+            select(BatchMembers.subscription_ids)
+            .join(Batch, Batch.id == BatchMembers.batch_id)
+            .where(Batch.alert_id == round_.alert_id, Batch.waiting_at_claim > 0)
+        )
+        return any(subscription_id in ids for ids in begun)
 
 
 def _release(round_: Round, story_id: int, kind: AlertKind) -> int:

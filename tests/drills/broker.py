@@ -12,6 +12,8 @@ from drills.stage import LONG
 from notifier.jobs import Job
 from notifier.rehearsal.deployment import wait_until
 
+HEARS_WITHIN = timedelta(seconds=60)
+
 
 @drill("4", "the broker is killed and emptied")
 def lose_the_broker(round_: Round) -> None:
@@ -45,12 +47,20 @@ def publish_without_broker(round_: Round) -> None:
 def silence_the_broker(round_: Round) -> None:
     stage = round_.stage
     stage.enlist(round_.readers)
-    time.sleep(round_.chance.uniform(0, 1))
+    in_the_middle = round_.chance.choice([True, False])
+    if in_the_middle:
+        round_.publish()
+        round_.reach(0.05, 0.5)
+    else:
+        time.sleep(round_.chance.uniform(0, 1))
     stage.worker_relay.go_deaf()
     stage.web_relay.go_deaf()
     try:
-        round_.publish()
-        round_.resumes(lambda: stage.accepted() > 0, "sending", within=timedelta(seconds=60))
+        if not in_the_middle:
+            round_.publish()
+            round_.resumes(lambda: stage.accepted() > 0, "sending", within=HEARS_WITHIN)
+        else:  # what it has begun it can finish without a broker: does it hear of anything new?
+            round_.resumes(lambda: _consumes(round_), "the worker consumes", within=HEARS_WITHIN)
         round_.reckon()
     finally:
         stage.worker_relay.hear()
@@ -69,7 +79,8 @@ def _consumes(round_: Round) -> bool:
     """Whether a worker takes a doorbell that the drill itself has put into the queue."""
     try:
         with round_.stage.broker() as broker:
-            round_.stage.ring()
+            if not round_.stage.ring():
+                return False
             time.sleep(0.1)
             return broker.llen(Job.FAN_OUT.value) == 0
     except redis.RedisError:

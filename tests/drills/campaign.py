@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import postgresql
+from drills import every
 from drills.drill import POSTGRESQL, Drill, Result, run_round
 from drills.stage import Stage
 
@@ -31,8 +32,9 @@ def run(
     work: dict[str, list[tuple[Drill, int]]] = {}
     for drill in drills:
         for number in range(rounds):
-            # An odd drill starts on the first database, an even one on the second.
-            turn = number + drills.index(drill)
+            # Neighbours start on different databases, and each where it would among all drills,
+            # so that a failure can be repeated alone.
+            turn = number + every.DRILLS.index(drill)
             database = drill.databases[turn % len(drill.databases)]
             work.setdefault(database, []).append((drill, number))
     results: dict[str, list[Result]] = {drill.number: [] for drill in drills}
@@ -40,7 +42,7 @@ def run(
 
     def run_on(database: str, stage: Stage) -> None:
         for drill, number in work[database]:
-            result = run_round(drill, stage, readers, f"{seed}/{drill.number}/{number}", patience)
+            result = run_round(drill, stage, readers, seed, number, patience)
             with telling:
                 results[drill.number].append(result)
                 on_result(drill, database, number, result)
@@ -48,7 +50,7 @@ def run(
     with ExitStack() as exits:
         stages = {database: exits.enter_context(_stage(database)) for database in sorted(work)}
         for stage in stages.values():
-            stage.enlist(readers)  # one after the other: this measures how fast each can be
+            stage.enlist(readers)
         pool = exits.enter_context(ThreadPoolExecutor(len(stages) or 1))
         for done in [pool.submit(run_on, *item) for item in stages.items()]:
             done.result()

@@ -2,16 +2,17 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from drills.stage import LONG, Stage
+from drills.stage import CHECKPOINT, CONCURRENCY, LATE_ANSWERS, LONG, PROCESSES, Stage
 
 from notifier.rehearsal.deployment import wait_until
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+FULL_SIZE = 10_000
 
 
 @dataclass
@@ -32,50 +33,101 @@ class Result:
 class Round:
     """One round of a drill: a stage with readers, chance, and the result that builds up.
 
-    Limits in seconds are multiplied by `patience`, for a machine that has other work, too.
+    Rounds are numbered from 0. Limits in seconds are multiplied by `patience`, for a machine that
+    has other work, too.
     """
 
     stage: Stage
     chance: random.Random
     readers: int
+    number: int
     patience: float = 1
     result: Result = field(default_factory=Result)
     alert_id: int = 0
     spare: dict[str, Any] = field(default_factory=dict)
 
-    def begin(self, *, through: str | None = None, afresh: bool = False) -> None:
+    @property
+    def is_full_size(self) -> bool:
+        """Whether there are readers for many batches, and time for long outages."""
+        return self.readers >= FULL_SIZE
+
+    def begin(self) -> None:
         """Have readers, and publish a breaking article."""
-        self.stage.enlist(self.readers, through=through, afresh=afresh)
+        self.stage.enlist(self.readers)
         self.publish()
+
+    def begin_slowly(
+        self,
+        least: float,
+        most: float,
+        *,
+        processes: int = PROCESSES,
+        faults: Sequence[Mapping[str, Any]] = (LATE_ANSWERS,),
+    ) -> None:
+        """Publish with late answers, and go on to a random moment as `reach` does.
+
+        Until then, at no time may more have been accepted and not recorded than `bound_for` allows
+        if all the processes were killed just then: it takes luck to kill one at its worst moment.
+        """
+        self.stage.enlist(self.readers)
+        self.stage.push.control.set_faults(faults)
+        self.publish()
+        unrecorded = 0
+
+        def watch() -> None:
+            nonlocal unrecorded
+            accepted = self.stage.accepted()
+            unrecorded = max(unrecorded, accepted - self.stage.recorded(self.alert_id))
+
+        self.reach(least, most, meanwhile=watch)
+        self.result.notes.append(f"{unrecorded} unrecorded at most")
+        allowed = processes * (CHECKPOINT + CONCURRENCY)
+        self.require(unrecorded <= allowed, f"{unrecorded} were sent and not recorded")
 
     def publish(self) -> None:
         self.alert_id = self.stage.publish()
 
-    def reach(self, least: float, most: float) -> None:
+    def reach(
+        self, least: float, most: float, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         """Wait for a random moment: until a share between these has been accepted."""
         share = self.chance.uniform(least, most)
         self.result.notes.append(f"at {share:.0%}")
-        wait_until(lambda: self.stage.accepted() >= share * self.readers, LONG, f"{share:.0%}")
+
+        def is_reached() -> bool:
+            meanwhile()
+            return self.stage.accepted() >= share * self.readers
+
+        wait_until(is_reached, LONG, f"{share:.0%}")
 
     def require(self, is_right: bool, otherwise: str) -> None:
         if not is_right:
             self.result.problems.append(otherwise)
 
     def resumes(
-        self, condition: Callable[[], bool], what: str, *, within: timedelta | None = None
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        *,
+        within: timedelta | None = None,
+        since: float | None = None,
     ) -> None:
-        """Measure until the condition holds, and require it to in time, if there is a limit."""
-        started = time.monotonic()
-        wait_until(condition, LONG, what)
-        took = timedelta(seconds=time.monotonic() - started)
+        """Measure until the condition holds, and require it to in time, if there is a limit.
+
+        `since` is the monotonic time to measure from, if that is not now.
+        """
+        started = time.monotonic() if since is None else since
         if within is not None:
             within *= self.patience
+        wait_until(condition, max(LONG, within or LONG), what)
+        took = timedelta(seconds=time.monotonic() - started)
         self.result.resumed, self.result.limit = took, within
         if within is not None:
             self.require(took <= within, f"{what}: {took.total_seconds():.1f} s")
 
     def bound_for(self, processes: int) -> None:
-        self.result.bound = self.stage.bound(processes)
+        """Allow for so many processes being killed while the push service answers late."""
+        self.result.bound = processes * (CHECKPOINT + CONCURRENCY)
 
     def reckon(
         self,
@@ -154,10 +206,13 @@ def drill(
     return enter
 
 
-def run_round(drill: Drill, stage: Stage, readers: int, seed: str, patience: float) -> Result:
+def run_round(
+    drill: Drill, stage: Stage, readers: int, seed: str, number: int, patience: float
+) -> Result:
     """Run one round; whatever goes wrong is a problem of its result."""
-    chance = random.Random(seed)  # noqa: S311 - so that a round can be repeated
-    round_ = Round(stage, chance, readers, patience)
+    # So that a round can be repeated.
+    chance = random.Random(f"{seed}/{drill.number}/{number}")  # noqa: S311
+    round_ = Round(stage, chance, readers, number, patience)
     started = time.monotonic()
     try:
         drill.run(round_)

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,8 @@ error_log {folder}/error.log;
 events {{ worker_connections 4000; }}
 http {{
     access_log off;
+    map $status $is_logged {{ default 0; 403 1; 410 1; }}
+    log_format refusal "$msec $remote_port $status $uri";
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -52,6 +55,15 @@ http {{
     server {{
         listen 127.0.0.1:{port} ssl http2;
         keepalive_requests 100000000;
+        access_log {folder}/refusals.log refusal if=$is_logged;
+        location / {{ proxy_pass http://push; }}
+    }}
+    server {{
+        # What harms comes through as it is, and whoever hangs up has hung up on the far side too.
+        listen 127.0.0.1:{unbuffered_port} ssl http2;
+        keepalive_requests 100000000;
+        proxy_buffering off;
+        proxy_ignore_client_abort off;
         location / {{ proxy_pass http://push; }}
     }}
     server {{
@@ -63,17 +75,30 @@ http {{
 """
 
 
-class Front:
-    """Two ways to one push service, both HTTP/2.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that refuses: when (a Unix time), to which of the sender's ports, for what."""
 
-    `origin` is the ordinary one, with TLS. `goaway_port` speaks HTTP/2 without TLS, for the relay
+    at: float
+    port: int
+    status: int
+    path: str
+
+
+class Front:
+    """Three ways to one push service, all HTTP/2.
+
+    `origin` is the ordinary one, with TLS; `unbuffered_origin` is for answers that have no end.
+    `goaway_port` speaks HTTP/2 without TLS, for the relay
     in stream_limit.py, and ends every connection by GOAWAY after 1,000 requests.
     """
 
     def __init__(self, folder: Path, push_port: int) -> None:
         self._folder = folder
         self.port, self.goaway_port = free_port(), free_port()
+        self.unbuffered_port = free_port()
         self.origin = f"https://127.0.0.1:{self.port}"
+        self.unbuffered_origin = f"https://127.0.0.1:{self.unbuffered_port}"
         self._push_port = push_port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,6 +109,15 @@ class Front:
     @property
     def key(self) -> Path:
         return self._folder / "key.pem"
+
+    def refusals(self, since: float) -> list[Refusal]:
+        """The answers 403 and 410 on the ordinary way, since that time."""
+        lines = (self._folder / "refusals.log").read_text().splitlines()
+        fields = (line.split() for line in lines)
+        refusals = [
+            Refusal(float(at), int(port), int(status), path) for at, port, status, path in fields
+        ]
+        return [refusal for refusal in refusals if refusal.at >= since]
 
     def __enter__(self) -> Self:
         program = find()
@@ -99,6 +133,7 @@ class Front:
                 folder=self._folder,
                 port=self.port,
                 goaway_port=self.goaway_port,
+                unbuffered_port=self.unbuffered_port,
                 goaway_after=GOAWAY_AFTER,
                 push_port=self._push_port,
             )

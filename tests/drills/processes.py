@@ -2,14 +2,15 @@
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import psutil
 import requests
-from drills.drill import POSTGRESQL, Round, drill
-from drills.stage import LONG, PROCESSES
+from drills.drill import Round, drill
+from drills.stage import LATE_ANSWERS, LONG, PROCESSES, Stage
 from sqlalchemy import func, select
 
 from notifier.ledger import LEASE
@@ -18,15 +19,17 @@ from notifier.rehearsal.deployment import wait_until
 
 LEASE_AND_A_LITTLE = LEASE + timedelta(seconds=5)
 SKEW = timedelta(minutes=10)
+AFTERTHOUGHTS = timedelta(seconds=1)
+"""After this a process has recorded what it was going to: a checkpoint comes every half second."""
 
 
 @drill("1", "a worker process is killed (SIGKILL)")
 def kill_a_child(round_: Round) -> None:
-    round_.begin()
+    round_.begin_slowly(0.2, 0.5)
     stage = round_.stage
-    round_.reach(0.05, 0.6)
     victim = stage.busiest_child()
     victim.kill()
+    stage.push.control.set_faults([])
     held = stage.tokens_held()
     round_.bound_for(1)
     round_.resumes(lambda: not held & stage.tokens_held(), "its batches back")
@@ -35,37 +38,48 @@ def kill_a_child(round_: Round) -> None:
 
 @drill("2", "the whole worker group is killed")
 def kill_the_group(round_: Round) -> None:
-    round_.begin()
+    round_.begin_slowly(0.2, 0.5)
     stage, worker = round_.stage, round_.stage.programs["worker"]
-    round_.reach(0.05, 0.6)
+    killed_at = time.monotonic()
     worker.stop(SIGKILL)
-    before = stage.accepted_when_quiet()
+    held = stage.held()
+    stage.push.control.set_faults([])
     worker.start()
     round_.bound_for(PROCESSES)
-    round_.resumes(lambda: stage.accepted() > before, "sending", within=LEASE_AND_A_LITTLE)
+    round_.require(bool(held), "nothing was held")
+    round_.resumes(
+        lambda: stage.has_gone_on(held),
+        "what the dead held",
+        within=LEASE_AND_A_LITTLE,
+        since=killed_at,
+    )
     round_.reckon()
 
 
 @drill("3", "a worker process sleeps past its lease, and wakes")
 def stop_past_the_lease(round_: Round) -> None:
-    round_.begin()
     stage = round_.stage
     marks = stage.log_marks()
-    round_.reach(0.05, 0.4)
+    round_.begin_slowly(0.2, 0.5)
     sleeper = stage.busiest_child()
     sleeper.send_signal(SIGSTOP)
     stopped_at = time.monotonic()
+    stage.push.control.set_faults([])
     held = stage.tokens_held()
     round_.bound_for(1)
     try:
         wait_until(lambda: time.monotonic() > stopped_at + LEASE.total_seconds(), LONG, "the lease")
         round_.resumes(lambda: not held & stage.tokens_held(), "its batches taken over")
+        # Once all is over nobody but the sleeper has a lease to lose, or anything to record.
+        stage.wait_for_end(round_.alert_id)
+        round_.require("lease_lost" not in _log_of_worker(stage, marks), "another lost its lease")
+        before = stage.batches()
     finally:
         sleeper.send_signal(SIGCONT)
+    wait_until(lambda: "lease_lost" in _log_of_worker(stage, marks), LONG, "the sleeper finds out")
+    time.sleep(AFTERTHOUGHTS.total_seconds())
+    round_.require(stage.batches() == before, "the sleeper changed what others had recorded")
     round_.reckon()
-    wait_until(
-        lambda: "lease_lost" in stage.logged_since(marks)["worker"], LONG, "the sleeper refused"
-    )
 
 
 @drill("10", "web is killed between commit and wake-up")
@@ -107,7 +121,7 @@ def roll(round_: Round) -> None:
     round_.reckon()
 
 
-@drill("18", "one worker's wall clock is ten minutes off", POSTGRESQL)
+@drill("18", "one worker's wall clock is ten minutes off")
 def mislead_a_worker(round_: Round) -> None:
     stage = round_.stage
     stage.enlist(round_.readers)
@@ -119,8 +133,11 @@ def mislead_a_worker(round_: Round) -> None:
     }
     with stage.another_worker(**environment) as misled:
         before = _processor_time(misled.pid)
-        round_.publish()
-        round_.reach(0.05, 0.3)
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
+        throttled = {"status": 429, "share": 0.02, "times": 1, "retry_after": date} | LATE_ANSWERS
+        round_.begin_slowly(
+            0.2, 0.4, processes=2 * PROCESSES, faults=[throttled, {"share": 0.98} | LATE_ANSWERS]
+        )
         victim = stage.busiest_child()  # so that one clock's leases pass to the other
         victim.kill()
         held = stage.tokens_held()
@@ -128,6 +145,11 @@ def mislead_a_worker(round_: Round) -> None:
         round_.resumes(lambda: not held & stage.tokens_held(), "its batches back")
         round_.reckon()
         round_.require(_processor_time(misled.pid) > before + 0.1, "the misled worker was idle")
+        round_.require(stage.push.control.report()["by_status"].get("429", 0) > 0, "no date sent")
+
+
+def _log_of_worker(stage: Stage, marks: dict[str, int]) -> str:
+    return stage.logged_since(marks)["worker"]
 
 
 def _processor_time(pid: int) -> float:
