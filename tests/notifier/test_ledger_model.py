@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 from publication import Publication
 from sqlalchemy import select
 
-from notifier.db import Database
 from notifier.alerts import COUNT_OF_ENDING
+from notifier.db import Database
 from notifier.errors import Conflict
 from notifier.ledger import (
     LEASE,
