@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from newsroom import Newsroom
@@ -11,6 +12,7 @@ from notifier import push_services
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.models import Alert, AlertState, OpenBreaker, Subscription
+from notifier.push import Rejected
 from notifier.rehearsal.client import PushServiceControl
 from notifier.rehearsal.push_service import PushService
 
@@ -46,6 +48,24 @@ def let_probe(newsroom: Newsroom, alert: Alert) -> None:
     with newsroom.db.write() as session:
         session.execute(update(OpenBreaker).values(probe_at=now_of(session) - LONG_AGO))
     newsroom.skip_waiting(alert)
+
+
+def probe(newsroom: Newsroom, alert: Alert, *, times: int = 1) -> None:
+    for _ in range(times):
+        let_probe(newsroom, alert)
+        newsroom.deliver()
+
+
+def open_breaker(newsroom: Newsroom) -> None:
+    with newsroom.db.write() as session:
+        push_services.open_breaker(session, newsroom.control.origin, "test")
+
+
+def newest(newsroom: Newsroom) -> Subscription:
+    """Whom a batch has at its beginning, and would try first."""
+    query = select(Subscription).order_by(Subscription.id.desc()).limit(1)
+    with newsroom.db.read() as session:
+        return session.scalars(query).one()
 
 
 def refused(newsroom: Newsroom) -> int:
@@ -191,3 +211,50 @@ def test_one_process_wins_the_probe(newsroom: Newsroom) -> None:
         assert not push_services.win_probe(session, "fcm")
         push_services.close_breaker(session, "fcm")
         assert push_services.open_breakers(session) == {}
+
+
+def test_a_probe_that_could_not_be_sent_is_not_the_last_one(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    with newsroom.changing(newest(newsroom)) as row:
+        row.p256dh = b"\x04" + bytes(64)
+    open_breaker(newsroom)
+    alert = newsroom.release()
+
+    probe(newsroom, alert, times=3)
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
+
+
+def test_a_probe_that_was_too_large_is_not_the_last_one(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    open_breaker(newsroom)
+    newsroom.control.set_faults([{"status": 413}])
+    probe(newsroom, newsroom.release())
+
+    newsroom.control.set_faults([])
+    other = newsroom.release("Another story")
+    probe(newsroom, other, times=3)
+
+    assert newsroom.counts(other.id) == {"audience": 20, "accepted": 20}
+
+
+def test_one_reader_who_is_always_refused_does_not_keep_a_breaker_open(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(20)
+    refused = newest(newsroom).id
+    poll = newsroom.sender.poll
+
+    def refuse_one(*options: Any) -> list[tuple[Any, Any]]:
+        return [
+            (token, Rejected(403) if token[1].subscription_id == refused else outcome)
+            for token, outcome in poll(*options)
+        ]
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_one)
+    open_breaker(newsroom)
+    alert = newsroom.release()
+
+    probe(newsroom, alert, times=12)
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
