@@ -297,8 +297,10 @@ class Delivery:
             lease.alert.id, push_service, outcome, now, known_bad=recipient.refused_before
         )
         match outcome:
-            case Accepted():
+            case Accepted(dropped=dropped):
                 lease.settle(recipient.bit, "accepted")
+                if dropped:
+                    lease.findings.dropped[push_service] += 1
                 if recipient.refused_before:
                     lease.findings.taken_again.append(recipient.subscription_id)
             case Gone():

@@ -22,12 +22,14 @@ CLOCKS_DIFFER_BY = timedelta(milliseconds=100)
 class Findings:
     """What the answers for one alert told, until `record` makes it last.
 
-    `answers` counts them for each push service; `refused` and `taken_again` are the ids of
-    subscriptions whose messages are refused, and are not any more; `held` are those that must
-    not be asked again before a time.
+    `answers` counts them for each push service, `dropped` those of them that took a message and
+    said to have thrown it away; `refused` and `taken_again` are the ids of subscriptions whose
+    messages are refused, and are not any more; `held` are those that must not be asked again
+    before a time.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     gone: list[GoneEndpoint] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     taken_again: list[int] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Findings:
     def add(self, other: "Findings") -> None:
         """Take in what the answers for another batch of the same alert told."""
         self.answers.update(other.answers)
+        self.dropped.update(other.dropped)
         self.gone += other.gone
         self.refused += other.refused
         self.taken_again += other.taken_again
@@ -70,7 +73,9 @@ def record(session: Session, found: Iterable[tuple[int, Findings]]) -> None:
         in_order = select(Subscription.id).where(Subscription.id.in_(ids)).order_by(Subscription.id)
         session.execute(in_order.with_for_update())
     for alert_id, findings in sorted(by_alert.items()):
-        push_services.record_answers(session, alert_id, findings.answers, findings.gone)
+        push_services.record_answers(
+            session, alert_id, findings.answers, findings.gone, findings.dropped
+        )
         _note_refusals(session, findings)
         _note_holds(session, findings)
 

@@ -107,7 +107,7 @@ class ServiceHealth:
             if window.is_bad:
                 window.clear()
                 self._probe_at[push_service] = now + pause_before_probe(1)
-                self._to_record.append(_Opening(push_service, _reason(outcome)))
+                self._to_record.append(_Opening(push_service, reason_of(outcome)))
 
     @property
     def has_news(self) -> bool:
@@ -138,7 +138,7 @@ class ServiceHealth:
             del self._probe_at[push_service]
             self._to_record.append(_Closing(push_service))
         else:
-            self._to_record.append(_Opening(push_service, _reason(bad)))
+            self._to_record.append(_Opening(push_service, reason_of(bad)))
 
     def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:
         window = self._throttled.get(push_service)
@@ -174,7 +174,8 @@ class EndpointHolds:
         return until if until is not None and until > now else None
 
 
-def _reason(outcome: Outcome) -> str:
+def reason_of(outcome: Outcome) -> str:
+    """What ops are told of a push service that is left alone since this answer."""
     if isinstance(outcome, Rejected):
         return f"refuses messages ({outcome.status})"
     return "cannot be reached"

@@ -1,5 +1,6 @@
 """Histograms of seconds, small enough to be kept with every batch."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 
@@ -7,6 +8,7 @@ BUCKETS_PER_DOUBLING = 8
 """Each bucket's end is 9% above its beginning: what a percentile read from it can be off by."""
 
 _SHORTEST = 0.05
+_BUCKETS = 400  # more than anything takes: the last one ends after a million years
 
 
 def bucket_of(seconds: float) -> str:
@@ -18,6 +20,19 @@ def bucket_of(seconds: float) -> str:
 def end_of(bucket: str) -> float:
     """The longest duration in seconds that a bucket holds."""
     return float(_SHORTEST * 2 ** (int(bucket) / BUCKETS_PER_DOUBLING))
+
+
+def stored(text: str) -> dict[str, int]:
+    """The histogram that was stored as this JSON; an empty one when it has been damaged."""
+    try:
+        histogram = json.loads(text)
+        good = all(
+            type(count) is int and count >= 0 and 0 <= int(bucket) <= _BUCKETS
+            for bucket, count in histogram.items()
+        )
+    except (AttributeError, TypeError, ValueError):
+        good = False
+    return histogram if good else {}
 
 
 def merged(histograms: Iterable[Mapping[str, int]]) -> dict[str, int]:

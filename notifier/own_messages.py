@@ -11,7 +11,9 @@ import structlog
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from notifier import push_services
 from notifier.db import Database, now_of
+from notifier.health import reason_of
 from notifier.models import OpenBreaker, OwnMessage, Subscription
 from notifier.notification import Appearance
 from notifier.phrases import direction_of, has_phrases, phrases_of
@@ -20,6 +22,7 @@ from notifier.push import (
     Gone,
     Message,
     Outcome,
+    Rejected,
     Sender,
     Target,
     Throttled,
@@ -51,6 +54,7 @@ class _Owed(NamedTuple):
     kind: OwnMessage
     language: str | None
     ttl: timedelta
+    is_probe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,11 @@ class OwnMessages:
         outcomes = self._send(owed)
         counts = Counter(type(outcome).__name__.lower() for _, outcome in outcomes)
         log.info("own_messages_sent", **counts)
-        news = [(one, outcome) for one, outcome in outcomes if not isinstance(outcome, Accepted)]
+        news = [
+            (one, outcome)
+            for one, outcome in outcomes
+            if one.is_probe or not isinstance(outcome, Accepted)
+        ]
         if news:
             with self._db.write() as session:
                 _record(session, news)
@@ -177,27 +185,50 @@ def _due(now: datetime) -> ColumnElement[bool]:
     A push service whose breaker is open is left alone until somebody may probe it.
     """
     left_alone = select(OpenBreaker.push_service).where(OpenBreaker.probe_at > now)
+    return and_(_is_owed(now), Subscription.push_service.not_in(left_alone))
+
+
+def _is_owed(now: datetime) -> ColumnElement[bool]:
     return and_(
         Subscription.owed.is_not(None),
         or_(Subscription.hold_until.is_(None), Subscription.hold_until <= now),
-        Subscription.push_service.not_in(left_alone),
     )
 
 
 def _take(session: Session) -> list[_Owed]:
     """Take on what is due; what is no longer worth sending is owed no more."""
     now = now_of(session)
+    is_open = push_services.open_breakers(session)
+    taken = _take_some(session, now, Subscription.push_service.not_in(is_open), AT_ONCE)
+    for push_service, probe_at in sorted(is_open.items()):
+        if probe_at <= now:
+            to_it = Subscription.push_service == push_service
+            taken += _take_some(session, now, to_it, 1, probes=push_service)
+    return taken
+
+
+def _take_some(
+    session: Session,
+    now: datetime,
+    condition: ColumnElement[bool],
+    most: int,
+    *,
+    probes: str | None = None,
+) -> list[_Owed]:
+    """Take on what is owed on a condition; `probes` is a push service whose probe must be won."""
     rows = session.scalars(
         select(Subscription)
-        .where(_due(now))
+        .where(_is_owed(now), condition)
         .order_by(Subscription.owed, Subscription.id)  # in the order of the index on `owed`
-        .limit(AT_ONCE)
+        .limit(most)
         .with_for_update(skip_locked=True)
     ).all()
     taken = []
     for row in rows:
         ttl = row.last_seen_at + WORTH_FOR - now
         if row.owed is not None and row.gone_at is None and ttl >= _ONE_SECOND:
+            if probes is not None and not push_services.win_probe(session, probes):
+                continue
             target = Target(row.endpoint, row.p256dh, row.auth, row.vapid_key_id)
             taken.append(
                 _Owed(
@@ -208,6 +239,7 @@ def _take(session: Session) -> list[_Owed]:
                     row.owed,
                     row.language,
                     ttl,
+                    is_probe=probes is not None,
                 )
             )
         row.owed = None
@@ -224,6 +256,8 @@ def _record(session: Session, news: Sequence[tuple[_Owed, Outcome]]) -> None:
     rows = {row.id: row for row in session.scalars(in_order.with_for_update())}
     now = now_of(session)
     for owed, outcome in news:
+        if owed.is_probe:
+            _note_probe(session, owed.push_service, outcome)
         row = rows.get(owed.subscription_id)
         if row is None or row.endpoint_hash != owed.endpoint_hash:
             continue  # opted out, or moved on
@@ -234,3 +268,14 @@ def _record(session: Session, news: Sequence[tuple[_Owed, Outcome]]) -> None:
                 until = now + (retry_after or TRY_AGAIN_AFTER)
                 row.hold_until = max(row.hold_until or until, until)
                 row.owed = row.owed or owed.kind
+
+
+def _note_probe(session: Session, push_service: str, outcome: Outcome) -> None:
+    """Open or close a breaker as an alert's probe would; see `ServiceHealth.note`."""
+    match outcome:
+        case Rejected(status=0):
+            pass  # it was not asked: somebody else may, when this probe's time is over
+        case Unreachable() | Rejected(too_large=False):
+            push_services.open_breaker(session, push_service, reason_of(outcome))
+        case _:
+            push_services.close_breaker(session, push_service)

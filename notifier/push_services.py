@@ -87,39 +87,70 @@ def close_breaker(session: Session, push_service: str) -> None:
 
 
 def record_answers(
-    session: Session, alert_id: int, answers: Mapping[str, int], gone: Sequence[GoneEndpoint]
+    session: Session,
+    alert_id: int,
+    answers: Mapping[str, int],
+    gone: Sequence[GoneEndpoint],
+    dropped: Mapping[str, int],
 ) -> None:
     """Count the answers of each push service, and deactivate who is gone, unless that is doubtful.
 
     When too many of a push service's answers to this alert are Gone, something is wrong with it
-    or with us: then its deactivations are put aside for ops, also those that were made already.
+    or with us: then all its deactivations of this alert are put aside for ops, those that were
+    made already and those to come. `dropped` counts who was accepted in name only.
     """
     by_service: dict[str, list[GoneEndpoint]] = {}
     for endpoint in gone:
         by_service.setdefault(endpoint.push_service, []).append(endpoint)
     for push_service in sorted(answers):  # in one order, so that processes do not deadlock
         endpoints = by_service.get(push_service, [])
+        dropped_now = dropped.get(push_service, 0)
         statement = upsert(session, ServiceAnswers).values(
             alert_id=alert_id,
             push_service=push_service,
             answers=answers[push_service],
             gone=len(endpoints),
+            dropped=dropped_now,
         )
-        total, total_gone = session.execute(
+        total, total_gone, total_dropped, doubtful_at = session.execute(
             statement.on_conflict_do_update(
                 index_elements=[ServiceAnswers.alert_id, ServiceAnswers.push_service],
                 set_={
                     "answers": ServiceAnswers.answers + statement.excluded.answers,
                     "gone": ServiceAnswers.gone + statement.excluded.gone,
+                    "dropped": ServiceAnswers.dropped + statement.excluded.dropped,
                 },
-            ).returning(ServiceAnswers.answers, ServiceAnswers.gone)
+            ).returning(
+                ServiceAnswers.answers,
+                ServiceAnswers.gone,
+                ServiceAnswers.dropped,
+                ServiceAnswers.doubtful_at,
+            )
         ).one()
+        if dropped_now and dropped_now == total_dropped:
+            log.warning("messages_dropped", push_service=push_service, alert=alert_id)
         if not endpoints:
             continue
-        if total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total:
+        if doubtful_at is not None:
+            _put_aside(session, alert_id, push_service, endpoints)
+        elif total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total:
+            _begin_to_doubt(session, alert_id, push_service)
             _put_aside(session, alert_id, push_service, endpoints)
         else:
             _deactivate(session, endpoints)
+
+
+def dropped(session: Session, alert_id: int) -> dict[str, int]:
+    """How many of an alert's messages each push service took and then said to have thrown away.
+
+    Those count as accepted. Only push services that have done so are named.
+    """
+    rows = session.execute(
+        select(ServiceAnswers.push_service, ServiceAnswers.dropped)
+        .where(ServiceAnswers.alert_id == alert_id, ServiceAnswers.dropped > 0)
+        .order_by(ServiceAnswers.push_service)
+    )
+    return dict(rows.all())
 
 
 def doubtful(session: Session) -> Sequence[tuple[str, int, int]]:
@@ -169,37 +200,17 @@ def _deactivate(session: Session, endpoints: Iterable[GoneEndpoint]) -> None:
         )
 
 
-def _put_aside(
-    session: Session, alert_id: int, push_service: str, endpoints: list[GoneEndpoint]
-) -> None:
-    now = now_of(session)
-    first_time = not session.scalars(
-        select(DoubtfulGone.subscription_id)
-        .where(DoubtfulGone.alert_id == alert_id, DoubtfulGone.push_service == push_service)
-        .limit(1)
-    ).all()
-    rows = [(endpoint.subscription_id, endpoint.endpoint_hash) for endpoint in endpoints]
-    if first_time:
-        rows += _reactivate(session, alert_id, push_service)
-        log.error("gone_is_doubtful", push_service=push_service, alert=alert_id)
-    # A subscription that another alert has put aside already stays that alert's.
+def _begin_to_doubt(session: Session, alert_id: int, push_service: str) -> None:
+    """Take back, once for an alert, the deactivations that a push service has caused meanwhile.
+
+    Once, as what ops decide about afterwards must stay decided.
+    """
     session.execute(
-        upsert(session, DoubtfulGone).on_conflict_do_nothing(),
-        [
-            {
-                "subscription_id": subscription_id,
-                "endpoint_hash": endpoint_hash,
-                "push_service": push_service,
-                "alert_id": alert_id,
-                "answered_at": now,
-            }
-            for subscription_id, endpoint_hash in rows
-        ],
+        update(ServiceAnswers)
+        .where(ServiceAnswers.alert_id == alert_id, ServiceAnswers.push_service == push_service)
+        .values(doubtful_at=now_of(session))
+        .execution_options(synchronize_session=False)
     )
-
-
-def _reactivate(session: Session, alert_id: int, push_service: str) -> list[tuple[int, bytes]]:
-    """Take back the deactivations that a push service has caused since the alert's release."""
     released_at = select(Alert.released_at).where(Alert.id == alert_id).scalar_subquery()
     rows = session.execute(
         update(Subscription)
@@ -208,4 +219,31 @@ def _reactivate(session: Session, alert_id: int, push_service: str) -> list[tupl
         .returning(Subscription.id, Subscription.endpoint_hash)
         .execution_options(synchronize_session=False)
     )
-    return [(subscription_id, endpoint_hash) for subscription_id, endpoint_hash in rows]
+    _put_aside(session, alert_id, push_service, [GoneEndpoint(*row, push_service) for row in rows])
+
+
+def _put_aside(
+    session: Session, alert_id: int, push_service: str, endpoints: Sequence[GoneEndpoint]
+) -> None:
+    if not endpoints:
+        return
+    now = now_of(session)
+    waits = exists().where(
+        DoubtfulGone.alert_id == alert_id, DoubtfulGone.push_service == push_service
+    )
+    if not session.scalars(select(waits)).one():  # also when ops have decided, and more comes
+        log.error("gone_is_doubtful", push_service=push_service, alert=alert_id)
+    # A subscription that another alert has put aside already stays that alert's.
+    session.execute(
+        upsert(session, DoubtfulGone).on_conflict_do_nothing(),
+        [
+            {
+                "subscription_id": endpoint.subscription_id,
+                "endpoint_hash": endpoint.endpoint_hash,
+                "push_service": push_service,
+                "alert_id": alert_id,
+                "answered_at": now,
+            }
+            for endpoint in endpoints
+        ],
+    )

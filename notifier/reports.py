@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from notifier import latency
@@ -19,7 +19,8 @@ class Progress:
 
     `counts` has `audience`, `waiting` and everything of COUNTS; the audience is the sum of the
     others. While `planning`, the audience still grows. `seconds_to` says within how many seconds
-    of the release that per cent of the audience had been accepted, None until it is reached.
+    of the release that per cent of the audience had been accepted, None until it is reached; a
+    batch whose record of that is damaged does not count as accepted in it.
     """
 
     state: AlertState
@@ -47,10 +48,11 @@ def progress_of(session: Session, shown: Sequence[Alert]) -> dict[int, Progress]
         for row in sums
     }
     histograms: dict[int, list[dict[str, int]]] = {}
-    for alert_id, histogram in session.execute(
-        select(Batch.alert_id, Batch.seconds_to_accept).where(Batch.alert_id.in_(ids))
+    as_text = cast(Batch.seconds_to_accept, Text)
+    for alert_id, text in session.execute(
+        select(Batch.alert_id, as_text).where(Batch.alert_id.in_(ids))
     ):
-        histograms.setdefault(alert_id, []).append(histogram)
+        histograms.setdefault(alert_id, []).append(latency.stored(text))
     return {
         alert.id: _progress(
             alert,

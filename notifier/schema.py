@@ -4,7 +4,7 @@ from sqlalchemy import inspect, text
 
 from notifier.db import Database
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration. Said here, so that workers need not load alembic to compare."""
 
 

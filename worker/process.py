@@ -54,7 +54,11 @@ def current() -> WorkerProcess:
             connect_to=settings.push_connect_to,
             ca_file=settings.push_ca_file or Path(certifi.where()),
         ),
-        VapidSigner(load_vapid_keys(db, settings.home), settings.vapid_subject),
+        VapidSigner(
+            load_vapid_keys(db, settings.home),
+            settings.vapid_subject,
+            reload=lambda: load_vapid_keys(db, settings.home),
+        ),
         EndpointPolicy(settings.extra_push_origins),
     )
     appearance = Appearance(

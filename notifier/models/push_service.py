@@ -25,7 +25,11 @@ class OpenBreaker(Base):
 
 
 class ServiceAnswers(Base):
-    """How many answers one push service has given to an alert, and how many of them were Gone."""
+    """How many answers one push service has given to an alert, and what kinds are watched.
+
+    `gone` of them said that the subscription is no more; `dropped`, that the message was accepted
+    and thrown away. Since `doubtful_at`, its Gone to this alert waits for ops.
+    """
 
     __tablename__ = "service_answers"
 
@@ -33,6 +37,8 @@ class ServiceAnswers(Base):
     push_service: Mapped[str] = mapped_column(String(255), primary_key=True)
     answers: Mapped[int] = mapped_column(Integer)
     gone: Mapped[int] = mapped_column(Integer)
+    dropped: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    doubtful_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class DoubtfulGone(Base):

@@ -1,10 +1,11 @@
 """VAPID keys and the tokens that they sign: RFC 8292."""
 
 import base64
+import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 import py_vapid.jwt
+import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -28,6 +30,8 @@ TOKEN_LIFETIME = timedelta(hours=12)
 """Half of the 24 hours that RFC 8292 (section 2) allows, so that clocks may disagree."""
 RENEWED_BEFORE_END = timedelta(hours=1)
 RESIGNED_AFTER = timedelta(minutes=1)
+RELOADED_AFTER = timedelta(seconds=10)
+"""How often keys are looked for that were made after this process began, if one is missing."""
 MAX_TOKENS = 4096
 """Tokens kept at a time. Apple and Microsoft have many hosts, and readers name them."""
 
@@ -35,6 +39,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PUBLIC_HOST = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9_+'/=~^-]+(?:\.[A-Za-z0-9_+'/=~^-]+)*")
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
+
+log = structlog.get_logger()
 
 
 class UnknownVapidKeyError(NotifierError):
@@ -128,13 +134,21 @@ class _Token(NamedTuple):
 class VapidSigner:
     """Signs for any origin with any of the deployment's keys, and reuses what it signed.
 
-    `keys` maps the ids that subscriptions remember to key pairs. Raises InvalidInput when
-    `subject` is not one that push services accept (see `check_subject`).
+    `keys` maps the ids that subscriptions remember to key pairs; `reload` answers them anew when a
+    subscription names one that is not among them. Raises InvalidInput when `subject` is not one
+    that push services accept (see `check_subject`).
     """
 
-    def __init__(self, keys: Mapping[int, VapidKey], subject: str) -> None:
+    def __init__(
+        self,
+        keys: Mapping[int, VapidKey],
+        subject: str,
+        reload: Callable[[], Mapping[int, VapidKey]] | None = None,
+    ) -> None:
         self._keys = dict(keys)
         self._subject = check_subject(subject)
+        self._reload = reload
+        self._reloaded_at = -math.inf
         self._tokens: dict[tuple[int, str], _Token] = {}
 
     def authorization(self, key_id: int, origin: str) -> str:
@@ -163,7 +177,7 @@ class VapidSigner:
         return self._sign(key_id, origin)
 
     def _sign(self, key_id: int, origin: str) -> str:
-        key = self._keys.get(key_id)
+        key = self._keys.get(key_id) or self._look_again().get(key_id)
         if key is None:
             raise UnknownVapidKeyError(
                 "The subscription was made with a VAPID key that is not here."
@@ -178,6 +192,17 @@ class VapidSigner:
             del self._tokens[next(iter(self._tokens))]  # the one that was signed first
         self._tokens[key_id, origin] = _Token(header, now, expires_at)
         return header
+
+    def _look_again(self) -> Mapping[int, VapidKey]:
+        """The keys after another look for new ones, if it is time for that."""
+        age = time.time() - self._reloaded_at
+        if self._reload is not None and not 0 <= age < RELOADED_AFTER.total_seconds():
+            self._reloaded_at = time.time()
+            try:
+                self._keys = dict(self._reload())
+            except Exception as error:  # whatever it is, the other messages can be signed
+                log.error("vapid_keys_not_reloaded", error=type(error).__name__)
+        return self._keys
 
 
 def check_subject(text: str) -> str:

@@ -88,6 +88,11 @@ class Newsroom(Publication):
     def deliver(self, delivery: Delivery | None = None, **options: Any) -> None:
         (delivery or self.delivery).run(LONG, **options)
 
+    def deliver_until_over(self, *alerts: Alert, delivery: Delivery | None = None) -> None:
+        """Deliver again and again, as doorbells have workers do; pytest-timeout ends it."""
+        while not all(self.alert(alert.id).state.final for alert in alerts):
+            self.deliver(delivery)
+
     def skip_waiting(self, alert: Alert) -> None:
         """Have it that the time before which nothing must be tried again is over."""
         for batch in self.batches(alert.id):

@@ -4,21 +4,16 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from newsroom import APPEARANCE, Newsroom
 from publication import HOUR
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import OperationalError
 
 from notifier import subscriptions
-from notifier.db import Database, now_of
-from notifier.delivery import LONGEST_UNSAVED, Delivery
-from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
-from notifier.models import Alert, AlertKind, AlertState, BatchMembers, Level, Subscription
+from notifier.db import now_of
+from notifier.ledger import Lease, Ledger
+from notifier.models import AlertKind, AlertState, Level, Subscription
 from notifier.notification import render
 from notifier.subscriptions import BrowserSubscription, Pause, Proof
-
-LONG = timedelta(seconds=60)
 
 
 def proof_of(browser: BrowserSubscription) -> Proof:
@@ -90,7 +85,7 @@ def test_retry_after_is_obeyed_and_the_rest_delivered(newsroom: Newsroom) -> Non
     newsroom.deliver()
     assert newsroom.counts(alert.id) == counts, "it is too early for another try"
 
-    deliver_until(newsroom, alert, AlertState.FINISHED)
+    newsroom.deliver_until_over(alert)
     assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 100}
     report = newsroom.control.report()
     assert report["early"] == 0
@@ -201,113 +196,6 @@ def test_a_worker_that_loses_its_lease_stops_and_the_next_one_loses_nobody(
     assert newsroom.control.report()["lost"] == 0
 
 
-def test_however_long_a_checkpoint_takes_the_next_one_follows_within_half_a_second(
-    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newsroom.opt_in(5)
-    newsroom.control.set_faults([{"delay": 3}])
-    alert = newsroom.release()
-    clock = [1000.0]
-    monkeypatch.setattr("notifier.delivery.boot_time", lambda: clock[0])
-    monkeypatch.setattr("notifier.ledger.boot_time", lambda: clock[0])
-    ends = [clock[0]]
-    gaps: list[float] = []
-
-    class Slow(Ledger):
-        def checkpoint(self, leases: Any) -> list[Lease]:
-            gaps.append(clock[0] - ends[-1])
-            clock[0] += 1
-            ends.append(clock[0])
-            return super().checkpoint(leases)
-
-    def a_tenth_of_a_second_later() -> bool:
-        clock[0] += 0.1
-        return True
-
-    newsroom.deliver(newsroom.worker(Slow(newsroom.db)), keep_going=a_tenth_of_a_second_later)
-
-    assert newsroom.counts(alert.id) == {"audience": 5, "accepted": 5}
-    assert len(gaps) > 1
-    assert max(gaps) < (LONGEST_UNSAVED + timedelta(seconds=0.15)).total_seconds()
-
-
-class Broken(Ledger):
-    """The database is away during some of the calls."""
-
-    def __init__(self, db: Database, method: str, calls: range) -> None:
-        super().__init__(db, batch_size=200)
-        self._calls = {method: 0}
-        self._away = calls
-        self.failed = 0
-
-    def _count(self, method: str) -> None:
-        if method not in self._calls:
-            return
-        self._calls[method] += 1
-        if self._calls[method] in self._away:
-            self.failed += 1
-            raise OperationalError("UPDATE", {}, ConnectionError("the database is away"))
-
-    def claim(self) -> Lease | None:
-        self._count("claim")
-        return super().claim()
-
-    def checkpoint(self, leases: Any) -> list[Lease]:
-        self._count("checkpoint")
-        return super().checkpoint(leases)
-
-    def finish(self, lease: Lease, **options: Any) -> None:
-        self._count("finish")
-        super().finish(lease, **options)
-
-
-# Of checkpoints only the first is certain: how soon the next ones come depends on what it took.
-@pytest.mark.parametrize(("method", "first"), [("claim", 2), ("checkpoint", 1), ("finish", 2)])
-def test_sending_pauses_while_the_database_is_away(
-    newsroom: Newsroom, method: str, first: int
-) -> None:
-    newsroom.opt_in(500)
-    alert = newsroom.release()
-    broken = Broken(newsroom.db, method, range(first, first + 4))
-    sent_while_away: list[int] = []
-
-    def watch() -> bool:
-        if 0 < broken.failed < 4:
-            sent_while_away.append(newsroom.control.report()["requests"])
-        return True
-
-    worker = newsroom.worker(broken)
-    while newsroom.alert(alert.id).state != AlertState.FINISHED:
-        newsroom.deliver(worker, keep_going=watch)
-
-    assert broken.failed == 4
-    assert sent_while_away[-1] - sent_while_away[0] <= 100, "only what was in flight comes in"
-    assert newsroom.counts(alert.id) == {"audience": 500, "accepted": 500}
-    report = newsroom.control.report()
-    assert report["requests"] == 500
-    assert report["duplicates"] == 0
-
-
-def test_a_worker_outlives_a_database_that_stays_away(
-    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("notifier.delivery.LEASE_TO_SPARE", timedelta(seconds=0.5))
-    newsroom.opt_in(200)
-    alert = newsroom.release()
-    ledger = Broken(newsroom.db, "checkpoint", range(1, 1000))
-    ledger._lease = timedelta(seconds=1)
-    delivery = newsroom.worker(ledger)
-
-    newsroom.deliver(delivery, keep_going=lambda: ledger.failed < 8)  # it is told to leave then
-    assert ledger.failed > 1
-    assert newsroom.counts(alert.id) == {"audience": 200, "waiting": 200}
-
-    ledger._away = range(0)
-    deliver_until(newsroom, alert, AlertState.FINISHED, delivery)
-    assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 200}
-    assert newsroom.control.report()["lost"] == 0
-
-
 def test_who_opts_out_or_renews_between_planning_and_delivery(newsroom: Newsroom) -> None:
     leaving, moving, _ = newsroom.opt_in(3)
     (new_place,) = newsroom.browsers(1, keep=True)
@@ -404,64 +292,6 @@ def test_a_worker_that_is_told_to_leave_gives_back_the_rest(newsroom: Newsroom) 
     assert newsroom.control.report()["duplicates"] == 0
 
 
-def test_a_row_that_cannot_be_sent_to_is_rejected_and_hurts_nobody_else(
-    newsroom: Newsroom,
-) -> None:
-    newsroom.opt_in(5)
-    alert = newsroom.release()
-    with newsroom.db.write() as session:
-        rows = session.scalars(select(Subscription).order_by(Subscription.id)).all()
-        rows[0].p256dh = b"\x04" + bytes(64)
-        rows[1].endpoint = "http://127.0.0.1:1/metadata"
-
-    newsroom.deliver()
-
-    assert newsroom.counts(alert.id) == {"audience": 5, "accepted": 3, "rejected": 2}
-
-
-def test_a_crash_gives_the_batch_back_and_keeps_what_was_sent(newsroom: Newsroom) -> None:
-    newsroom.opt_in(300)
-    alert = newsroom.release()
-    rounds = iter(range(2))
-
-    def crash() -> bool:
-        if next(rounds, None) is None:
-            raise RuntimeError("a bug")
-        return True
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        newsroom.deliver(keep_going=crash)
-
-    sent = newsroom.control.report()["accepted"]
-    assert 0 < sent < 300
-    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": sent, "waiting": 300 - sent}
-    (batch,) = newsroom.batches(alert.id)
-    assert batch.lease_until is None
-    assert batch.last_error == "RuntimeError: a bug"
-    newsroom.skip_waiting(alert)
-    newsroom.deliver()
-    assert newsroom.control.report()["duplicates"] == 0
-    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
-
-
-def test_a_batch_whose_list_is_damaged_fails_instead_of_coming_back_for_ever(
-    newsroom: Newsroom,
-) -> None:
-    newsroom.opt_in(3)
-    alert = newsroom.release()
-    newsroom.ledger.plan()
-    with newsroom.db.write() as session:
-        session.execute(update(BatchMembers).values(subscription_ids=[]))
-
-    for _ in range(MOST_FUTILE_CLAIMS):
-        newsroom.skip_waiting(alert)
-        with pytest.raises(ValueError, match="damaged"):
-            newsroom.deliver()
-
-    assert newsroom.counts(alert.id) == {"audience": 3, "failed": 3}
-    assert newsroom.alert(alert.id).state == AlertState.FINISHED
-
-
 def test_a_later_alert_of_the_story_replaces_the_earlier(newsroom: Newsroom) -> None:
     newsroom.opt_in(20)
     earlier = newsroom.release()
@@ -473,11 +303,3 @@ def test_a_later_alert_of_the_story_replaces_the_earlier(newsroom: Newsroom) -> 
     assert newsroom.counts(earlier.id) == {"audience": 20, "superseded": 20}
     assert newsroom.counts(later.id) == {"audience": 20, "accepted": 20}
     assert newsroom.control.report()["requests"] == 20
-
-
-def deliver_until(
-    newsroom: Newsroom, alert: Alert, state: AlertState, delivery: Delivery | None = None
-) -> None:
-    """Deliver again and again, as doorbells have workers do; pytest-timeout ends it."""
-    while newsroom.alert(alert.id).state != state:
-        newsroom.deliver(delivery)

@@ -1,175 +1,114 @@
-"""Faults that come together, or last for longer than anybody plans for."""
+"""What breaks in the middle of a delivery: the database, a row, a worker's own code."""
 
-import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from ledger_steps import plan_all
 from newsroom import Newsroom
-from publication import HOUR
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
-from notifier import push_services
-from notifier.db import now_of
-from notifier.ledger import Lease, Ledger
-from notifier.models import Alert, AlertState, OpenBreaker, Subscription
-from notifier.push import Rejected
+from notifier.db import Database
+from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
+from notifier.models import Alert, AlertState, Batch, BatchMembers, Subscription
 
-SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+# The database
 
 
-def let_probe(newsroom: Newsroom, alert: Alert) -> None:
-    with newsroom.db.write() as session:
-        session.execute(update(OpenBreaker).values(probe_at=now_of(session) - HOUR))
-    newsroom.skip_waiting(alert)
+class Broken(Ledger):
+    """The database is away during some of the calls."""
+
+    def __init__(self, db: Database, method: str, calls: range) -> None:
+        super().__init__(db, batch_size=200)
+        self._calls = {method: 0}
+        self._away = calls
+        self.failed = 0
+
+    def _count(self, method: str) -> None:
+        if method not in self._calls:
+            return
+        self._calls[method] += 1
+        if self._calls[method] in self._away:
+            self.failed += 1
+            raise OperationalError("UPDATE", {}, ConnectionError("the database is away"))
+
+    def claim(self) -> Lease | None:
+        self._count("claim")
+        return super().claim()
+
+    def checkpoint(self, leases: Any) -> list[Lease]:
+        self._count("checkpoint")
+        return super().checkpoint(leases)
+
+    def finish(self, lease: Lease, **options: Any) -> None:
+        self._count("finish")
+        super().finish(lease, **options)
 
 
-def open_it(newsroom: Newsroom) -> None:
-    with newsroom.db.write() as session:
-        push_services.open_breaker(session, newsroom.control.origin, "test")
-
-
-def newest(newsroom: Newsroom) -> int:
-    with newsroom.db.read() as session:
-        return session.scalars(select(Subscription.id).order_by(Subscription.id.desc())).first()
-
-
-@SQLITE
-def test_a_probe_that_could_not_be_sent_is_not_the_last_one(newsroom: Newsroom) -> None:
-    newsroom.opt_in(20)
-    with newsroom.db.write() as session:
-        session.execute(
-            update(Subscription)
-            .where(Subscription.id == newest(newsroom))
-            .values(p256dh=b"\4" + bytes(64))
-        )
-    open_it(newsroom)
+# Of checkpoints only the first is certain: how soon the next ones come depends on what it took.
+@pytest.mark.parametrize(("method", "first"), [("claim", 2), ("checkpoint", 1), ("finish", 2)])
+def test_sending_pauses_while_the_database_is_away(
+    newsroom: Newsroom, method: str, first: int
+) -> None:
+    newsroom.opt_in(500)
     alert = newsroom.release()
-    for _ in range(3):
-        let_probe(newsroom, alert)
-        newsroom.deliver()
-    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
+    broken = Broken(newsroom.db, method, range(first, first + 4))
+    sent_while_away: list[int] = []
+
+    def watch() -> bool:
+        if 0 < broken.failed < 4:
+            sent_while_away.append(newsroom.control.report()["requests"])
+        return True
+
+    worker = newsroom.worker(broken)
+    while newsroom.alert(alert.id).state != AlertState.FINISHED:
+        newsroom.deliver(worker, keep_going=watch)
+
+    assert broken.failed == 4
+    assert sent_while_away[-1] - sent_while_away[0] <= 100, "only what was in flight comes in"
+    assert newsroom.counts(alert.id) == {"audience": 500, "accepted": 500}
+    report = newsroom.control.report()
+    assert report["requests"] == 500
+    assert report["duplicates"] == 0
 
 
-@SQLITE
-def test_a_probe_that_was_too_large_is_not_the_last_one(newsroom: Newsroom) -> None:
-    newsroom.opt_in(20)
-    open_it(newsroom)
-    newsroom.control.set_faults([{"status": 413}])
-    alert = newsroom.release()
-    let_probe(newsroom, alert)
-    newsroom.deliver()
-    newsroom.control.set_faults([])
-    other = newsroom.release("Another story")
-    for _ in range(3):
-        let_probe(newsroom, other)
-        newsroom.deliver()
-    assert newsroom.counts(other.id) == {"audience": 20, "accepted": 20}
-
-
-@SQLITE
-def test_one_reader_who_is_always_refused_does_not_keep_a_breaker_open(
+def test_a_worker_outlives_a_database_that_stays_away(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newsroom.opt_in(20)
-    refused = newest(newsroom)
-    poll = newsroom.sender.poll
-
-    def refuse_one(*options: Any) -> list[tuple[Any, Any]]:
-        return [
-            (token, Rejected(403) if token[1].subscription_id == refused else outcome)
-            for token, outcome in poll(*options)
-        ]
-
-    monkeypatch.setattr(newsroom.sender, "poll", refuse_one)
-    open_it(newsroom)
+    monkeypatch.setattr("notifier.delivery.LEASE_TO_SPARE", timedelta(seconds=0.5))
+    newsroom.opt_in(200)
     alert = newsroom.release()
-    for _ in range(12):
-        let_probe(newsroom, alert)
-        newsroom.deliver()
-    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
+    ledger = Broken(newsroom.db, "checkpoint", range(1, 1000))
+    ledger._lease = timedelta(seconds=1)
+    delivery = newsroom.worker(ledger)
+
+    newsroom.deliver(delivery, keep_going=lambda: ledger.failed < 8)  # it is told to leave then
+    assert ledger.failed > 1
+    assert newsroom.counts(alert.id) == {"audience": 200, "waiting": 200}
+
+    ledger._away = range(0)
+    newsroom.deliver_until_over(alert, delivery=delivery)
+    assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 200}
+    assert newsroom.control.report()["lost"] == 0
 
 
-@SQLITE
-@pytest.mark.parametrize(
-    "poison",
-    [
-        "UPDATE batches SET holds = '[1]' WHERE id = :id",
-        "DELETE FROM batch_members WHERE batch_id = :id",
-    ],
-)
-def test_a_batch_that_crashes_its_claim_fails_after_five_and_hurts_no_other(
-    newsroom: Newsroom, poison: str
-) -> None:
-    newsroom.opt_in(60)
-    alert = newsroom.release()
-    ledger = Ledger(newsroom.db, batch_size=20)
-    while ledger.plan():
-        pass
-    first = newsroom.batches(alert.id)[0]
-    with newsroom.db.write() as session:
-        session.execute(text(poison), {"id": first.id})
-    worker = newsroom.worker(ledger)
-    for _ in range(30):
-        with newsroom.db.write() as session:  # two seconds later
-            session.execute(text("UPDATE batches SET not_before = '2020-01-01 00:00:00.000000'"))
-        try:
-            newsroom.deliver(worker)
-        except Exception as error:
-            print(type(error), error)
-    assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 40, "failed": 20}
-    newsroom.ledger.tidy()
-    assert newsroom.alert(alert.id).state == AlertState.FINISHED
-
-
-@SQLITE
-def test_a_crash_while_settling_keeps_what_other_batches_have_sent(newsroom: Newsroom) -> None:
-    newsroom.opt_in(60)
-    alert = newsroom.release()
-    ledger = Ledger(newsroom.db, batch_size=20)
-    while ledger.plan():
-        pass
-    first = newsroom.batches(alert.id)[0]
-    with newsroom.changing(first) as row:
-        row.seconds_to_accept = {str(bucket): "x" for bucket in range(-5, 500)}
-    worker = newsroom.worker(ledger)
-    for _ in range(30):
-        with newsroom.db.write() as session:  # the leases' time is over, and all pauses
-            session.execute(
-                text(
-                    "UPDATE batches SET not_before = '2020-01-01 00:00:00.000000', lease_until ="
-                    " CASE WHEN lease_until IS NULL THEN NULL ELSE '2020-01-01 00:00:00.000000' END"
-                )
-            )
-        try:
-            newsroom.deliver(worker)
-        except Exception as error:
-            print(type(error), error)
-    assert newsroom.control.report()["duplicates"] == 0
-    assert sum(batch.accepted for batch in newsroom.batches(alert.id)) == 60
-
-
-@SQLITE
 def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.delivery.LEASE_TO_SPARE", timedelta(seconds=0.5))
     newsroom.opt_in(200)
     alert = newsroom.release()
-
-    began: list[float] = []
+    away_until: list[float] = []
 
     class Away(Ledger):
-        def _look(self) -> None:
-            if began and time.monotonic() - began[0] < 2:
-                raise OperationalError("UPDATE", {}, ConnectionError("away"))
+        """The database goes away with the first checkpoint, for two leases."""
 
         def checkpoint(self, leases: Any) -> list[Lease]:
-            began.append(time.monotonic())
+            if not away_until:
+                away_until.append(time.monotonic() + 2)
             self._look()
             return super().checkpoint(leases)
 
@@ -181,84 +120,134 @@ def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
             self._look()
             super().finish(lease, **options)
 
-    ledger = Away(newsroom.db, lease=timedelta(seconds=1))
-    worker = newsroom.worker(ledger)
-    while newsroom.alert(alert.id).state != AlertState.FINISHED:
-        newsroom.deliver(worker)
-        time.sleep(0.1)
+        def _look(self) -> None:
+            if away_until and time.monotonic() < away_until[0]:
+                raise OperationalError("UPDATE", {}, ConnectionError("away"))
+
+    worker = newsroom.worker(Away(newsroom.db, lease=timedelta(seconds=1)))
+    newsroom.deliver_until_over(alert, delivery=worker)
+
+    assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 200}
     report = newsroom.control.report()
-    assert report["lost"] == 0
+    assert report["lost"] == report["duplicates"] == 0
+
+
+# Rows and code
+
+
+def test_a_row_that_cannot_be_sent_to_is_rejected_and_hurts_nobody_else(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(5)
+    alert = newsroom.release()
+    with newsroom.db.write() as session:
+        rows = session.scalars(select(Subscription).order_by(Subscription.id)).all()
+        rows[0].p256dh = b"\x04" + bytes(64)
+        rows[1].endpoint = "http://127.0.0.1:1/metadata"
+
+    newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 5, "accepted": 3, "rejected": 2}
+
+
+def test_a_crash_gives_the_batch_back_and_keeps_what_was_sent(newsroom: Newsroom) -> None:
+    newsroom.opt_in(300)
+    alert = newsroom.release()
+    rounds = iter(range(2))
+
+    def crash() -> bool:
+        if next(rounds, None) is None:
+            raise RuntimeError("a bug")
+        return True
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        newsroom.deliver(keep_going=crash)
+
+    sent = newsroom.control.report()["accepted"]
+    assert 0 < sent < 300
+    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": sent, "waiting": 300 - sent}
+    (batch,) = newsroom.batches(alert.id)
+    assert batch.lease_until is None
+    assert batch.last_error == "RuntimeError: a bug"
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+    assert newsroom.control.report()["duplicates"] == 0
+    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
+
+
+def test_a_batch_whose_list_is_damaged_fails_instead_of_coming_back_for_ever(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(3)
+    alert = newsroom.release()
+    newsroom.ledger.plan()
+    with newsroom.db.write() as session:
+        session.execute(update(BatchMembers).values(subscription_ids=[]))
+
+    for _ in range(MOST_FUTILE_CLAIMS):
+        newsroom.skip_waiting(alert)
+        with pytest.raises(ValueError, match="damaged"):
+            newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 3, "failed": 3}
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
+
+
+def test_a_batch_whose_members_are_lost_fails_and_hurts_no_other(newsroom: Newsroom) -> None:
+    """Reading it crashes the claim, which is before anybody could give it back."""
+    alert = release_in_three_batches(newsroom)
+    damaged = newsroom.batches(alert.id)[0]
+    with newsroom.db.write() as session:
+        session.execute(delete(BatchMembers).where(BatchMembers.batch_id == damaged.id))
+
+    deliver_in_spite_of_crashes(newsroom)
+
+    assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 40, "failed": 20}
+    assert newsroom.batch(damaged.id).last_error is not None
+    newsroom.ledger.tidy()
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
+
+
+def test_a_batch_whose_pauses_are_damaged_fails_and_hurts_no_other(newsroom: Newsroom) -> None:
+    alert = release_in_three_batches(newsroom)
+    with newsroom.changing(newsroom.batches(alert.id)[0]) as row:
+        row.holds = [1]
+
+    deliver_in_spite_of_crashes(newsroom)
+
+    assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 40, "failed": 20}
+
+
+def test_a_crash_while_settling_keeps_what_other_batches_have_sent(newsroom: Newsroom) -> None:
+    alert = release_in_three_batches(newsroom)
+    with newsroom.changing(newsroom.batches(alert.id)[0]) as row:
+        row.seconds_to_accept = {str(bucket): "x" for bucket in range(500)}
+
+    deliver_in_spite_of_crashes(newsroom)
+
+    report = newsroom.control.report()
+    assert report["accepted_readers"] == 60
     assert report["duplicates"] == 0
 
 
-@SQLITE
-def test_a_date_in_retry_after_counts_by_the_ledgers_clock(
-    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newsroom.opt_in(20)
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
-    newsroom.control.set_faults([{"status": 429, "share": 0.5, "retry_after": date}])
-    newsroom.release()
-
-    class Fast(datetime):  # the worker's wall clock is ten minutes fast
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return datetime.now(tz) + timedelta(minutes=10)
-
-    monkeypatch.setattr("notifier.push.sender.datetime", Fast)
-    newsroom.deliver()
-    with newsroom.db.read() as session:
-        holds = session.scalars(
-            select(Subscription.hold_until).where(Subscription.hold_until.is_not(None))
-        ).all()
-        now = now_of(session)
-    assert holds
-    assert all(hold - now > timedelta(minutes=4) for hold in holds), holds
-
-
-@SQLITE
-def test_what_our_own_backoff_holds_is_tried_until_the_alert_expires(
-    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("notifier.delivery.random.uniform", lambda *_: 1.0)
-    newsroom.opt_in(5)
-    newsroom.control.set_faults([{"status": 503}])
-    alert = newsroom.release(validity=timedelta(seconds=30))
-    newsroom.ledger.plan()
-    for batch in newsroom.batches(alert.id):
-        with newsroom.changing(batch) as row:
-            row.rounds = 6  # it has failed for a minute or two
-    newsroom.deliver()
-    assert newsroom.counts(alert.id) == {"audience": 5, "waiting": 5}, "25 s are left"
-
-
-@SQLITE
-def test_ttl_shrinks_by_the_time_already_spent(newsroom: Newsroom) -> None:
-    (browser,) = newsroom.opt_in(1, keep=True)
-    alert = newsroom.release(validity=HOUR)
-    with newsroom.changing(newsroom.alert(alert.id)) as row:
-        row.released_at -= HOUR / 2
-        row.expires_at -= HOUR / 2
-    newsroom.deliver()
-    (message,) = newsroom.control.messages(browser.endpoint.url)
-    assert 29 * 60 < message["ttl"] <= 30 * 60
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_frozen_process_does_not_hold_up_the_others_by_its_locks(newsroom: Newsroom) -> None:
-    """SIGSTOP, or a host cut off from the network, in the middle of a transaction."""
-    newsroom.opt_in(5)
+def release_in_three_batches(newsroom: Newsroom) -> Alert:
+    """An alert for sixty readers, planned in batches of twenty."""
+    newsroom.opt_in(60)
     alert = newsroom.release()
-    frozen = newsroom.db.write()
-    session = frozen.__enter__()
-    session.execute(select(Alert.id).where(Alert.id == alert.id).with_for_update())
-    started = time.monotonic()
-    other = threading.Thread(target=newsroom.ledger.plan)
-    other.start()
-    other.join(25)
-    took = time.monotonic() - started
-    stuck = other.is_alive()
-    with suppress(Exception):
-        frozen.__exit__(None, None, None)
-    other.join()
-    assert not stuck, f"still waits after {took:.0f} s"
+    plan_all(Ledger(newsroom.db, batch_size=20))
+    return alert
+
+
+def deliver_in_spite_of_crashes(newsroom: Newsroom) -> None:
+    """Deliver as doorbells have workers do, as often as a batch may crash them, and once more.
+
+    Between the times, leases end and pauses are over.
+    """
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    for _ in range(3 * MOST_FUTILE_CLAIMS):
+        with newsroom.db.write() as session:
+            session.execute(update(Batch).values(not_before=long_ago))
+            held = Batch.lease_until.is_not(None)
+            session.execute(update(Batch).where(held).values(lease_until=long_ago))
+        with suppress(Exception):
+            newsroom.deliver()

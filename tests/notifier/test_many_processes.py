@@ -1,15 +1,20 @@
 """Many processes on one database, as workers, clock and web app are."""
 
 import multiprocessing
+import threading
+from contextlib import suppress
 
+import pytest
 from publication import Publication
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from notifier import audience
 from notifier.audience import Audience
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.ledger import Ledger
-from notifier.models import AlertState
+from notifier.models import Alert, AlertState
 
 PROCESSES = 4
 OPT_INS = 15
@@ -58,3 +63,20 @@ def test_processes_that_write_at_once_neither_fail_nor_lose_nor_repeat(
         assert publication.alert(alert.id).state == AlertState.FINISHED
     with db.read() as session:
         assert audience.size(session, Audience()) == 120 + PROCESSES * OPT_INS
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.postgresql
+def test_a_process_that_freezes_in_a_transaction_does_not_hold_up_the_others(
+    db: Database, publication: Publication
+) -> None:
+    """By SIGSTOP, or as its host is cut off: PostgreSQL keeps its locks until it gives up on it."""
+    alert = publication.release()
+    planning = threading.Thread(target=Ledger(db).plan)
+    with suppress(DBAPIError), db.write() as session:
+        session.execute(select(Alert.id).where(Alert.id == alert.id).with_for_update())
+        planning.start()
+        planning.join(25)
+    waits = planning.is_alive()
+    planning.join()
+    assert not waits

@@ -51,6 +51,18 @@ def is_due(newsroom: Newsroom) -> bool:
         return own_messages.is_due(session)
 
 
+def open_breaker(newsroom: Newsroom) -> None:
+    with newsroom.db.write() as session:
+        push_services.open_breaker(session, newsroom.control.origin, "test")
+
+
+def let_probe(newsroom: Newsroom) -> None:
+    """Have it that the breaker's pause is over."""
+    with newsroom.db.write() as session:
+        breaker = session.scalars(select(OpenBreaker)).one()
+        breaker.probe_at = now_of(session) - MINUTE
+
+
 def test_a_reader_is_welcomed_once_in_their_language(newsroom: Newsroom, own: OwnMessages) -> None:
     (browser,) = welcome(newsroom, language="de-AT")
     assert is_due(newsroom)
@@ -170,16 +182,73 @@ def test_what_comes_too_late_is_not_sent(newsroom: Newsroom, own: OwnMessages) -
 def test_a_push_service_whose_breaker_is_open_is_left_alone_until_it_may_be_probed(
     newsroom: Newsroom, own: OwnMessages
 ) -> None:
-    welcome(newsroom)
-    with newsroom.db.write() as session:
-        push_services.open_breaker(session, row(newsroom).push_service, "test")
-
+    welcome(newsroom, 3)
+    open_breaker(newsroom)
     assert not is_due(newsroom)
     assert not own.send_some()
-    with newsroom.db.write() as session:
-        breaker = session.scalars(select(OpenBreaker)).one()
-        breaker.probe_at = now_of(session) - MINUTE
+
+    let_probe(newsroom)
     assert own.send_some()
+    assert newsroom.control.report()["requests"] == 1, "one message tries"
+    assert own.send_some()
+    assert newsroom.control.report()["accepted"] == 3, "and as it was taken, the others go out"
+    assert not is_due(newsroom)
+
+
+def test_a_probe_that_fails_leaves_the_push_service_alone_for_longer(
+    newsroom: Newsroom, own: OwnMessages
+) -> None:
+    welcome(newsroom, 3)
+    open_breaker(newsroom)
+    newsroom.control.set_faults([{"status": 503}])
+    let_probe(newsroom)
+
+    assert own.send_some()
+
+    assert newsroom.control.report()["requests"] == 1
+    assert not is_due(newsroom)
+    with newsroom.db.read() as session:
+        assert session.scalars(select(OpenBreaker.openings)).one() == 2
+
+
+def test_who_does_not_win_the_probe_sends_nothing(
+    newsroom: Newsroom, own: OwnMessages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    welcome(newsroom)
+    open_breaker(newsroom)
+    let_probe(newsroom)
+    monkeypatch.setattr("notifier.push_services.win_probe", lambda *_: False)
+
+    own.send_some()
+
+    assert newsroom.control.report()["requests"] == 0
+    assert row(newsroom).owed == OwnMessage.WELCOME, "it still comes"
+
+
+def test_a_probe_that_could_not_be_sent_says_nothing_of_the_push_service(
+    newsroom: Newsroom, own: OwnMessages
+) -> None:
+    welcome(newsroom)
+    with newsroom.changing(row(newsroom)) as damaged:
+        damaged.p256dh = b"\x04" + bytes(64)
+    open_breaker(newsroom)
+    let_probe(newsroom)
+
+    own.send_some()
+
+    with newsroom.db.read() as session:
+        assert session.scalars(select(OpenBreaker.openings)).one() == 1
+
+
+def test_a_push_service_that_is_left_alone_does_not_hold_up_another(
+    newsroom: Newsroom, own: OwnMessages
+) -> None:
+    welcome(newsroom)
+    with newsroom.db.write() as session:
+        push_services.open_breaker(session, "fcm", "test")
+
+    assert own.send_some()
+
     assert newsroom.control.report()["accepted"] == 1
 
 

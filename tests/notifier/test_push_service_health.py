@@ -1,16 +1,22 @@
 """Push services that refuse, fail or throttle: who waits, who goes on, who is never deleted."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from newsroom import Newsroom
+from publication import Publication
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
-from notifier import push_services
+from notifier import findings, push_services
 from notifier.config import Settings
 from notifier.db import Database, now_of
+from notifier.findings import Findings
 from notifier.models import Alert, AlertState, OpenBreaker, Subscription
+from notifier.push import Rejected
 from notifier.rehearsal.client import PushServiceControl
 from notifier.rehearsal.push_service import PushService
 
@@ -46,6 +52,45 @@ def let_probe(newsroom: Newsroom, alert: Alert) -> None:
     with newsroom.db.write() as session:
         session.execute(update(OpenBreaker).values(probe_at=now_of(session) - LONG_AGO))
     newsroom.skip_waiting(alert)
+
+
+def probe(newsroom: Newsroom, alert: Alert, *, times: int = 1) -> None:
+    for _ in range(times):
+        let_probe(newsroom, alert)
+        newsroom.deliver()
+
+
+def open_breaker(newsroom: Newsroom) -> None:
+    with newsroom.db.write() as session:
+        push_services.open_breaker(session, newsroom.control.origin, "test")
+
+
+def newest(newsroom: Newsroom) -> Subscription:
+    """Whom a batch has at its beginning, and would try first."""
+    query = select(Subscription).order_by(Subscription.id.desc()).limit(1)
+    with newsroom.db.read() as session:
+        return session.scalars(query).one()
+
+
+def answer(publication: Publication, alert: Alert, count: int, *, gone: list[int]) -> None:
+    """Have it that Mozilla has answered so many messages; of these readers, that they are gone."""
+    with publication.db.write() as session:
+        query = select(Subscription.id, Subscription.endpoint_hash, Subscription.push_service)
+        rows = session.execute(query.where(Subscription.id.in_(gone)))
+        endpoints = [push_services.GoneEndpoint(*row) for row in rows]
+        answers = Findings(answers=Counter(mozilla=count), gone=endpoints)
+        findings.record(session, [(alert.id, answers)])
+
+
+def deactivated(publication: Publication) -> int:
+    query = select(func.count()).where(Subscription.gone_at.is_not(None))
+    with publication.db.read() as session:
+        return session.scalars(query).one()
+
+
+def waiting_for_ops(publication: Publication) -> int:
+    with publication.db.read() as session:
+        return sum(count for _, _, count in push_services.doubtful(session))
 
 
 def refused(newsroom: Newsroom) -> int:
@@ -168,18 +213,139 @@ def test_so_many_410s_that_it_is_doubtful_wait_for_ops(newsroom: Newsroom, belie
     assert newsroom.gone() == (rule["count"] if believe else 0)
 
 
-def test_who_renews_while_ops_decide_stays(newsroom: Newsroom) -> None:
-    browsers = newsroom.opt_in(600)
-    newsroom.control.set_faults([{"status": 410, "share": 0.9}])
+def test_who_renews_while_ops_decide_stays(publication: Publication) -> None:
+    renewing, *others = publication.add_readers(500)
+    answer(publication, publication.release(), 500, gone=[renewing, *others])
+    with publication.db.write() as session:
+        subscription = session.get_one(Subscription, renewing)
+        subscription.endpoint_hash = b"another endpoint's hash, 32 byte"
+
+        push_services.apply_doubtful(session, "mozilla")
+
+    assert deactivated(publication) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("answers", "gone", "believed"),
+    [(499, 499, True), (500, 150, True), (500, 151, False), (1000, 300, True), (1000, 310, False)],
+)
+def test_410s_are_doubtful_from_five_hundred_answers_and_when_more_than_30_per_cent_are_gone(
+    publication: Publication, answers: int, gone: int, believed: bool
+) -> None:
+    alert = publication.release()
+
+    answer(publication, alert, answers, gone=publication.add_readers(gone))
+
+    assert deactivated(publication) == (gone if believed else 0)
+    assert waiting_for_ops(publication) == (0 if believed else gone)
+
+
+def test_what_ops_have_applied_is_not_undone_by_the_same_alert(publication: Publication) -> None:
+    ids = publication.add_readers(201)
+    alert = publication.release()
+    answer(publication, alert, 500, gone=ids[:200])
+    with publication.db.write() as session:
+        assert push_services.apply_doubtful(session, "mozilla") == 200
+
+    with capture_logs() as told:
+        answer(publication, alert, 1, gone=ids[200:])
+
+    assert deactivated(publication) == 200
+    assert waiting_for_ops(publication) == 1
+    assert [line["event"] for line in told] == ["gone_is_doubtful"], "ops are asked again"
+
+
+def test_what_ops_have_discarded_waits_for_them_when_it_comes_again(
+    publication: Publication,
+) -> None:
+    ids = publication.add_readers(200)
+    alert = publication.release()
+    answer(publication, alert, 500, gone=ids)
+    with publication.db.write() as session:
+        push_services.discard_doubtful(session, "mozilla")
+
+    answer(publication, alert, 2000, gone=ids[:1])
+
+    assert deactivated(publication) == 0, "though by now it is few in a hundred"
+    assert waiting_for_ops(publication) == 1
+
+
+def test_one_alerts_doubtful_410s_do_not_make_anothers_doubtful(publication: Publication) -> None:
+    ids = publication.add_readers(201)
+    answer(publication, publication.release(), 500, gone=ids[:200])
+
+    answer(publication, publication.release(), 500, gone=ids[200:])
+
+    assert deactivated(publication) == 1
+
+
+def test_what_a_push_service_takes_and_throws_away_is_counted_apart(
+    publication: Publication,
+) -> None:
+    alert, other = publication.release(), publication.release()
+    with capture_logs() as told:
+        for dropped in (3, 2, 0):
+            answers = Findings(answers=Counter(wns=10, fcm=10), dropped=Counter(wns=dropped))
+            with publication.db.write() as session:
+                findings.record(session, [(alert.id, answers)])
+
+    with publication.db.read() as session:
+        assert push_services.dropped(session, alert.id) == {"wns": 5}
+        assert push_services.dropped(session, other.id) == {}
+    assert [line["event"] for line in told] == ["messages_dropped"], "ops are told once"
+
+
+def test_a_breakers_pause_doubles_with_each_probe_that_fails_for_all_processes(
+    db: Database, other_db: Database
+) -> None:
+    pauses = []
+    for _ in range(6):
+        with db.write() as session:
+            push_services.open_breaker(session, "fcm", "cannot be reached")
+            opened = now_of(session)
+        with other_db.read() as session:
+            pauses.append((push_services.open_breakers(session)["fcm"] - opened).total_seconds())
+
+    assert pauses == [pytest.approx(seconds, abs=1) for seconds in (5, 10, 20, 40, 60, 60)]
+
+
+def test_who_was_refused_last_time_does_not_open_the_breaker(newsroom: Newsroom) -> None:
+    newsroom.opt_in(300)
+    newsroom.control.set_faults([{"status": 403, "share": 0.4}])
     (rule,) = newsroom.control.faults()
-    newsroom.release()
-    newsroom.deliver()
     with newsroom.db.write() as session:
-        query = select(Subscription).where(Subscription.endpoint == rule["endpoints"][0])
-        session.scalars(query).one().endpoint_hash = b"another endpoint's hash, 32 byte"
-        push_services.apply_doubtful(session, newsroom.control.origin)
-    assert newsroom.gone() == rule["count"] - 1
-    assert len(browsers) == 600
+        are_refused = Subscription.endpoint.in_(rule["endpoints"])
+        session.execute(update(Subscription).where(are_refused).values(rejected_at=now_of(session)))
+    alert = newsroom.release()
+
+    newsroom.deliver()
+
+    assert breakers(newsroom) == {}
+    rejected = rule["count"]
+    assert newsroom.counts(alert.id) == {
+        "audience": 300, "accepted": 300 - rejected, "rejected": rejected,
+    }  # fmt: skip
+
+
+def test_ops_are_told_once_that_an_alert_is_too_large_for_a_push_service(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(20)
+    newsroom.control.set_faults([{"status": 413}])
+    alert = newsroom.release()
+
+    with capture_logs() as told:
+        newsroom.deliver()
+
+    lines = [line for line in told if line["event"] == "message_too_large"]
+    assert lines == [
+        {
+            "event": "message_too_large",
+            "log_level": "error",
+            "push_service": newsroom.control.origin,
+            "alert": alert.id,
+        }
+    ]
 
 
 def test_one_process_wins_the_probe(newsroom: Newsroom) -> None:
@@ -191,3 +357,50 @@ def test_one_process_wins_the_probe(newsroom: Newsroom) -> None:
         assert not push_services.win_probe(session, "fcm")
         push_services.close_breaker(session, "fcm")
         assert push_services.open_breakers(session) == {}
+
+
+def test_a_probe_that_could_not_be_sent_is_not_the_last_one(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    with newsroom.changing(newest(newsroom)) as row:
+        row.p256dh = b"\x04" + bytes(64)
+    open_breaker(newsroom)
+    alert = newsroom.release()
+
+    probe(newsroom, alert, times=3)
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
+
+
+def test_a_probe_that_was_too_large_is_not_the_last_one(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    open_breaker(newsroom)
+    newsroom.control.set_faults([{"status": 413}])
+    probe(newsroom, newsroom.release())
+
+    newsroom.control.set_faults([])
+    other = newsroom.release("Another story")
+    probe(newsroom, other, times=3)
+
+    assert newsroom.counts(other.id) == {"audience": 20, "accepted": 20}
+
+
+def test_one_reader_who_is_always_refused_does_not_keep_a_breaker_open(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(20)
+    refused = newest(newsroom).id
+    poll = newsroom.sender.poll
+
+    def refuse_one(*options: Any) -> list[tuple[Any, Any]]:
+        return [
+            (token, Rejected(403) if token[1].subscription_id == refused else outcome)
+            for token, outcome in poll(*options)
+        ]
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_one)
+    open_breaker(newsroom)
+    alert = newsroom.release()
+
+    probe(newsroom, alert, times=12)
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}

@@ -1,7 +1,9 @@
 """How an alert is getting on, and its ends."""
 
 import pytest
+from ledger_steps import plan_all, work_off
 from publication import Publication
+from sqlalchemy import text
 
 from notifier import alerts, reports
 from notifier.db import Database
@@ -62,6 +64,34 @@ def test_an_alert_for_nobody_has_no_percentiles(publication: Publication, ledger
     ledger.plan()
 
     assert progress(publication, alert.id).seconds_to == {"50": None, "90": None, "99": None}
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"40": "x"}', '{"x": 1}', '{"40": -1}', '{"9999999": 1}', "[1]", "null", "{"]
+)
+def test_an_alert_is_shown_though_one_batchs_times_are_damaged(
+    db: Database, publication: Publication, ledger: Ledger, damaged: str
+) -> None:
+    if damaged == "{" and not db.is_sqlite:
+        pytest.skip("PostgreSQL does not store what is no JSON")
+    publication.add_readers(30)  # batches of three
+    alert = publication.release()
+    plan_all(ledger)
+    while lease := ledger.claim():
+        work_off(ledger, lease)
+    first = publication.batches(alert.id)[0]
+    with db.write() as session:
+        session.execute(
+            text("UPDATE batches SET seconds_to_accept = :damaged WHERE id = :id"),
+            {"damaged": damaged, "id": first.id},
+        )
+
+    shown = progress(publication, alert.id)
+
+    assert shown.state == AlertState.FINISHED
+    assert shown.counts["accepted"] == 30
+    assert shown.seconds_to["90"] is not None
+    assert shown.seconds_to["99"] is None, "of three readers it is not known any more"
 
 
 def test_several_at_once(db: Database, publication: Publication, ledger: Ledger) -> None:

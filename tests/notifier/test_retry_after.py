@@ -1,14 +1,16 @@
 """Retry-After holds for the endpoint that it was said of: for every alert, and every process."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from email.utils import format_datetime
 
+import pytest
 from ledger_steps import claimed
 from newsroom import Newsroom
 from publication import HOUR
 from sqlalchemy import func, select, update
 
 from notifier.db import now_of
-from notifier.models import Alert, AlertKind, Subscription
+from notifier.models import AlertKind, Subscription
 
 
 def test_an_alert_that_another_process_sends_waits_too(newsroom: Newsroom) -> None:
@@ -22,7 +24,7 @@ def test_an_alert_that_another_process_sends_waits_too(newsroom: Newsroom) -> No
     newsroom.deliver(newsroom.worker(newsroom.ledger))
     assert newsroom.counts(other.id)["waiting"] == throttled
 
-    finish(newsroom, alert, other)
+    newsroom.deliver_until_over(alert, other)
     assert newsroom.control.report()["early"] == 0
 
 
@@ -53,7 +55,7 @@ def test_a_correction_waits_too(newsroom: Newsroom) -> None:
     counts = newsroom.counts(correction.id)
     assert counts == {"audience": 50, "accepted": 50 - throttled, "waiting": throttled}
 
-    finish(newsroom, correction)
+    newsroom.deliver_until_over(correction)
     assert newsroom.counts(correction.id) == {"audience": 50, "accepted": 50}
     assert newsroom.control.report()["early"] == 0
 
@@ -107,6 +109,32 @@ def test_a_shorter_pause_that_is_told_later_does_not_end_a_longer_one(newsroom: 
     assert subscription.hold_until > lease.now() + HOUR / 2
 
 
+def test_a_date_counts_by_the_ledgers_clock(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(20)
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
+    newsroom.control.set_faults([{"status": 429, "share": 0.5, "retry_after": date}])
+    newsroom.release()
+
+    class TenMinutesFast(datetime):
+        """The wall clock of this worker's host."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(minutes=10)
+
+    monkeypatch.setattr("notifier.push.sender.datetime", TenMinutesFast)
+    newsroom.deliver()
+
+    with newsroom.db.read() as session:
+        holds = session.scalars(select(Subscription.hold_until)).all()
+        now = now_of(session)
+    held = [until - now for until in holds if until is not None]
+    assert held
+    assert min(held) > timedelta(minutes=4)
+
+
 def throttle(newsroom: Newsroom, *, share: float, seconds: int) -> int:
     """Answer 429 once to a share of the readers; gives how many that will be."""
     newsroom.control.set_faults(
@@ -126,9 +154,3 @@ def hold_one(newsroom: Newsroom, pause: timedelta) -> None:
             .where(Subscription.id == first)
             .values(hold_until=now_of(session) + pause)
         )
-
-
-def finish(newsroom: Newsroom, *alerts: Alert) -> None:
-    """Deliver until the alerts are over, as doorbells have workers do; pytest-timeout ends it."""
-    while not all(newsroom.alert(alert.id).state.final for alert in alerts):
-        newsroom.deliver()

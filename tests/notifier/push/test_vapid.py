@@ -127,6 +127,40 @@ def test_an_unknown_key_has_an_error_of_its_own() -> None:
     assert issubclass(UnknownVapidKeyError, NotifierError)
 
 
+def test_a_key_that_was_made_later_is_looked_for_and_not_all_the_time() -> None:
+    keys = {1: VapidKey.generate()}
+    looks = 0
+
+    def reload() -> dict[int, VapidKey]:
+        nonlocal looks
+        looks += 1
+        return keys
+
+    signer = VapidSigner(keys, "mailto:ops@example.com", reload)
+    with time_machine.travel(0, tick=False) as clock:
+        signer.authorization(1, "https://fcm.googleapis.com")
+        assert looks == 0
+        for _ in range(3):
+            with pytest.raises(UnknownVapidKeyError):
+                signer.authorization(2, "https://fcm.googleapis.com")
+        assert looks == 1
+        keys[2] = VapidKey.generate()
+        clock.shift(vapid.RELOADED_AFTER)
+        assert keys[2].application_server_key in signer.authorization(
+            2, "https://fcm.googleapis.com"
+        )
+
+
+def test_keys_that_cannot_be_looked_for_cost_only_the_one_that_is_missing() -> None:
+    def reload() -> dict[int, VapidKey]:
+        raise OSError("the database is away")
+
+    signer = VapidSigner({1: VapidKey.generate()}, "mailto:ops@example.com", reload)
+    with pytest.raises(UnknownVapidKeyError):
+        signer.authorization(2, "https://fcm.googleapis.com")
+    assert signer.authorization(1, "https://fcm.googleapis.com")
+
+
 def test_a_saved_key_is_private_and_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "vapid.pem"
     key = VapidKey.generate()
