@@ -87,6 +87,7 @@ class Figures:
     cpu: dict[str, list[float]] = field(default_factory=dict)
     per_s: dict[str, list[float]] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    celery_share: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, cpu: float, per_s: float, peak_mb: float = 0) -> None:
         self.cpu.setdefault(name, []).append(cpu)
@@ -142,6 +143,7 @@ def _measure_service(
     figures.add(
         name, one.cpu_s / subscribers * 1000, subscribers / one.wall_s, running.worker_peak_mb()
     )
+    figures.celery_share.setdefault(name, []).append(one.celery_cpu_s / one.cpu_s)
 
 
 @contextmanager
@@ -189,6 +191,7 @@ def _report(
         },
         "per_s": {name: _spread(values) for name, values in figures.per_s.items()},
         "peak_mb": {name: round(value, 1) for name, value in figures.peak_mb.items() if value},
+        "celery_share": {name: _spread(values) for name, values in figures.celery_share.items()},
         "targets": [_judged(target, figures.ratios(target)) for target in TARGETS],
     }
 

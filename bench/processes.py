@@ -20,6 +20,16 @@ def peak_mb(pid: int) -> float:
     return _status(pid, "VmHWM")
 
 
+def own_cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time of these processes alone."""
+    return sum(_own_and_waited_for(pid) for pid in pids)
+
+
+def children(parent: int) -> set[int]:
+    """The processes that this one has started and that run now."""
+    return {pid for pid in family([parent]) if int((_stat(pid) or ["", "0"])[1]) == parent}
+
+
 def family(roots: Iterable[int]) -> set[int]:
     """These processes and their descendants that run now."""
     parents: dict[int, list[int]] = {}

@@ -58,10 +58,16 @@ def comparison(figures: dict[str, Any]) -> str:
         for name, peak in figures["peak_mb"].items()
         if name.startswith("the whole")
     ]
+    shares = [
+        f"{share['median']:.1%}, at most {share['max']:.1%} ({name})"
+        for name, share in figures["celery_share"].items()
+    ]
     speed = figures["openssl_ecdhp256_per_s"]
     lines += [
         "",
         f"Peak memory of a worker process: {', '.join(peaks)}. "
+        f"Of the service's CPU time Celery's main process, its supervisor and the broker take "
+        f"{'; '.join(shares)}. "
         + (f"`openssl speed ecdhp256`: {speed:,.0f} a second. " if speed else "")
         + f"libcrypto of the C program: {figures['libcrypto_of_the_c_program']}.",
     ]
