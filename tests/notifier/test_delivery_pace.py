@@ -30,6 +30,7 @@ class Simulation:
     def __init__(self, seconds_of: Callable[[str], float]) -> None:
         self.now = 1000.0
         self.accepted: dict[str, list[float]] = {}
+        self.submitted: list[float] = []
         self._seconds_of = seconds_of
         self._waiting: list[tuple[float, int, Any]] = []
         self._numbers = count()
@@ -51,6 +52,7 @@ class Simulation:
     def submit(self, token: Any, _target: object, _message: object) -> None:
         assert self.free > 0
         self.now += EACH_TAKES
+        self.submitted.append(self.now)
         answered_at = self.now + self._seconds_of(token[1].push_service)
         heapq.heappush(self._waiting, (answered_at, next(self._numbers), token))
 
@@ -65,17 +67,34 @@ class Simulation:
             outcomes.append((token, Accepted()))
         return outcomes
 
+    def recall(self, _which: object) -> list[Any]:
+        return []  # everything is sent at once here
+
+
+Simulate = Callable[[Callable[[str], float]], tuple[Simulation, Delivery]]
+
+
+@pytest.fixture
+def simulate(publication: Publication, monkeypatch: pytest.MonkeyPatch) -> Simulate:
+    """A sender whose answers take so many seconds for a push service, and a worker with it."""
+
+    def begin(seconds_of: Callable[[str], float]) -> tuple[Simulation, Delivery]:
+        simulation = Simulation(seconds_of)
+        for module in ("delivery", "ledger"):
+            monkeypatch.setattr(f"notifier.{module}.boot_time", simulation.boot_time)
+        monkeypatch.setattr("notifier.delivery.time.sleep", simulation.sleep)
+        sender: Any = simulation
+        return simulation, Delivery(publication.db, Ledger(publication.db), sender, APPEARANCE)
+
+    return begin
+
 
 def seconds_to(
-    publication: Publication, monkeypatch: pytest.MonkeyPatch, seconds_of: Callable[[str], float]
+    publication: Publication, simulate: Simulate, seconds_of: Callable[[str], float]
 ) -> dict[str, list[float]]:
     """Send one alert to everybody: after how many seconds each answer came, by push service."""
-    simulation = Simulation(seconds_of)
-    for module in ("delivery", "ledger"):
-        monkeypatch.setattr(f"notifier.{module}.boot_time", simulation.boot_time)
-    monkeypatch.setattr("notifier.delivery.time.sleep", simulation.sleep)
+    simulation, delivery = simulate(seconds_of)
     alert = publication.release()
-    delivery = Delivery(publication.db, Ledger(publication.db), simulation, APPEARANCE)  # type: ignore[arg-type]
     while publication.alert(alert.id).state != AlertState.FINISHED:
         delivery.run(LONG)
         for batch in publication.batches(alert.id):  # what waits need not wait for the real time
@@ -91,7 +110,7 @@ def seconds_to(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_one_slow_answer_in_a_thousand_costs_the_others_little(
-    publication: Publication, monkeypatch: pytest.MonkeyPatch
+    publication: Publication, simulate: Simulate
 ) -> None:
     publication.add_readers(8_000)
     lots = random.Random(4)  # noqa: S311 - the same lots each time
@@ -99,22 +118,49 @@ def test_one_slow_answer_in_a_thousand_costs_the_others_little(
     def seconds_of(_push_service: str) -> float:
         return lots.uniform(1, 5) if lots.random() < 0.001 else 0.02
 
-    (calm,) = seconds_to(publication, monkeypatch, lambda _: 0.02).values()
-    (slow,) = seconds_to(publication, monkeypatch, seconds_of).values()
+    (calm,) = seconds_to(publication, simulate, lambda _: 0.02).values()
+    (slow,) = seconds_to(publication, simulate, seconds_of).values()
     assert slow[7_600] < calm[7_600] / 0.85
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_slow_push_service_does_not_hold_up_the_readers_of_another(
-    publication: Publication, monkeypatch: pytest.MonkeyPatch
+    publication: Publication, simulate: Simulate
 ) -> None:
     ids = publication.add_readers(4_000)
     with publication.db.write() as session:
         at_slow = update(Subscription).where(Subscription.id % 2 == ids[0] % 2)
         session.execute(at_slow.values(push_service=SLOW))
 
-    fast = seconds_to(publication, monkeypatch, lambda _: 0.02)["mozilla"]
-    beside = seconds_to(publication, monkeypatch, lambda name: 3 if name == SLOW else 0.02)
+    fast = seconds_to(publication, simulate, lambda _: 0.02)["mozilla"]
+    beside = seconds_to(publication, simulate, lambda name: 3 if name == SLOW else 0.02)
     assert len(beside["mozilla"]) == len(beside[SLOW]) == 2_000
     assert beside["mozilla"][-1] < 3 * fast[-1]
     assert beside[SLOW][-1] < 2_000 / 50 * 3 * 1.5, "it gets half of the room all the time"
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.9])
+def test_stopping_takes_effect_within_a_second_and_tells_who_had_got_it(
+    publication: Publication, simulate: Simulate, seconds: float
+) -> None:
+    publication.add_readers(2_500)
+    simulation, delivery = simulate(lambda _: seconds)
+    alert = publication.release()
+    stopped_at: list[float] = []
+
+    def stop_in_the_middle() -> bool:
+        if len(simulation.submitted) >= 700 and not stopped_at:
+            publication.stop(alert.id)
+            stopped_at.append(simulation.now)
+        return True
+
+    delivery.run(LONG, keep_going=stop_in_the_middle)
+
+    assert simulation.submitted[-1] <= stopped_at[0] + 1
+    (accepted,) = (len(times) for times in simulation.accepted.values())
+    assert 700 <= accepted < 2_500
+    while publication.alert(alert.id).state != AlertState.STOPPED:  # the rest is counted
+        delivery.run(LONG)
+        Ledger(publication.db).tidy()
+    counts = {"audience": 2_500, "accepted": accepted, "stopped": 2_500 - accepted}
+    assert publication.counts(alert.id) == counts
