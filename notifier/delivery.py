@@ -238,7 +238,7 @@ class Delivery:
         elif (held_until := self._health.hold(push_service, now)) is not None:
             self._leave(run, recipient.bit, held_until, push_service)
         elif run.is_mixed and self._crowds(push_service):
-            self._leave(run, recipient.bit, now + _backoff(lease.rounds), push_service)
+            self._leave(run, recipient.bit, _next_try(lease, now), push_service)
         else:
             message = self._messages.of(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1
@@ -256,7 +256,7 @@ class Delivery:
 
     def _has_half(self, push_service: str) -> bool:
         room = self._sender.in_flight + self._sender.free
-        return self._flows[push_service].in_flight >= room // 2
+        return self._flows[push_service].in_flight >= max(1, room // 2)
 
     def _leave(self, run: _Run, bit: int, until: datetime, push_service: str | None = None) -> None:
         """Leave somebody waiting, with all of a push service if one is given.
@@ -322,11 +322,7 @@ class Delivery:
         if isinstance(outcome, Unreachable) and outcome.ambiguous:
             lease.note_uncertain(recipient.bit)
         if outcome.retry_after is None:
-            until = now + _backoff(lease.rounds)
-            last = lease.alert.expires_at - LAST_TRY
-            if now < last < until:  # it is we who chose the pause
-                until = last
-            self._leave(run, recipient.bit, until, recipient.push_service)
+            self._leave(run, recipient.bit, _next_try(lease, now), recipient.push_service)
         else:
             until = lease.findings.hold(subscription_id, now + outcome.retry_after)
             self._held_endpoints.add(subscription_id, until)
@@ -464,6 +460,13 @@ class Delivery:
             except SQLAlchemyError as failure:
                 # The lease runs out by itself then, and counts as a claim that failed.
                 log.error("abandon_failed", batch=run.lease.batch_id, error=type(failure).__name__)
+
+
+def _next_try(lease: Lease, now: datetime) -> datetime:
+    """When to try again where nobody has said when: once more before the alert expires, too."""
+    until = now + _backoff(lease.rounds)
+    last = lease.alert.expires_at - LAST_TRY
+    return last if now < last < until else until
 
 
 def _backoff(rounds: int) -> timedelta:
