@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 from sqlalchemy import select
 
 from notifier.config import Settings, environment_of
@@ -81,6 +82,45 @@ def test_a_new_reader_is_welcomed_and_can_ask_for_a_test(
         wait_until(lambda: _reports(db) == [(alert["id"], "shown", 1)], LONG, "the count")
     finally:
         db.close()
+
+
+class FromAnAddress(HTTPAdapter):
+    """Sends requests from an address of its own, as a reader does."""
+
+    ADDRESS = "127.0.0.77"
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, source_address=(self.ADDRESS, 0))
+
+
+def test_no_log_names_a_readers_address_endpoint_or_keys(
+    deployment: Deployment, push: LocalPushService, rehearsal: Rehearsal
+) -> None:
+    """Not when all goes well, and not when requests are refused or messages fail."""
+    api = f"{deployment.settings.base_url}/api/v1"
+    key = requests.get(f"{api}/config", timeout=10).json()["vapid_public_key"]
+    browsers = push.control.add_readers(3, vapid_public_key=key)
+    push.control.set_faults([{"status": 403, "share": 0.5}])
+    with requests.Session() as reader:
+        reader.mount("http://", FromAnAddress())
+        for browser in browsers:
+            body = {"subscription": browser, "welcome": True}
+            assert reader.post(f"{api}/subscriptions", json=body, timeout=10).ok
+            other_keys = browser | {"keys": browser["keys"] | {"auth": "AAAAAAAAAAAAAAAAAAAAAA"}}
+            refused = reader.post(
+                f"{api}/subscriptions", json={"subscription": other_keys}, timeout=10
+            )
+            assert refused.status_code == 409
+        alert = rehearsal.publish()
+        rehearsal.follow(alert["id"], LONG)
+        assert reader.post(f"{api}/alerts/{alert['id']}/shown", timeout=10).ok
+
+    logs = "".join(program.output.read_text() for program in deployment.programs.values())
+    assert "alert_released" in logs
+    assert FromAnAddress.ADDRESS not in logs
+    for browser in browsers:
+        for secret in (browser["endpoint"].rpartition("/")[2], *browser["keys"].values()):
+            assert secret not in logs
 
 
 def test_a_welcome_that_nobody_could_ring_for_is_sent_once_the_broker_is_back(
