@@ -26,7 +26,8 @@ def run(
 ) -> dict[str, list[Result]]:
     """Run the rounds of each drill, by turns on the databases that it is about.
 
-    Answers the results by the drills' numbers. Raises postgresql.NotInstalledError and NotReady.
+    Answers the results by the drills' numbers. Raises NotReady, and NotInstalledError of nginx or
+    postgresql.
     """
     drills = list(drills)
     work: dict[str, list[tuple[Drill, int]]] = {}

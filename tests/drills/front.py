@@ -1,45 +1,19 @@
 """nginx in front of the local push service: HTTP/2 with TLS, as with the browsers' own."""
 
-import ipaddress
-import os
-import shutil
-import socket
-import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import nginx
 
-from notifier.errors import NotReady
-from notifier.rehearsal.deployment import free_port, wait_until
+from notifier.rehearsal.deployment import free_port
 
-INSTALL = "nginx is not installed: `apt-get install nginx-light` or `brew install nginx`"
 GOAWAY_AFTER = 1_000
-_STARTS_WITHIN = timedelta(seconds=20)
 
 _CONFIG = """
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 4000; }}
-http {{
     access_log off;
     map $status $is_logged {{ default 0; 403 1; 410 1; }}
     log_format refusal "$msec $remote_port $status $uri";
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    ssl_certificate {folder}/certificate.pem;
-    ssl_certificate_key {folder}/key.pem;
     upstream push {{
         server 127.0.0.1:{push_port};
         keepalive 128;
@@ -55,7 +29,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} ssl http2;
         keepalive_requests 100000000;
-        access_log {folder}/refusals.log refusal if=$is_logged;
+        access_log refusals.log refusal if=$is_logged;
         location / {{ proxy_pass http://push; }}
     }}
     server {{
@@ -71,7 +45,6 @@ http {{
         keepalive_requests {goaway_after};
         location / {{ proxy_pass http://push; }}
     }}
-}}
 """
 
 
@@ -99,16 +72,22 @@ class Front:
         self.unbuffered_port = free_port()
         self.origin = f"https://127.0.0.1:{self.port}"
         self.unbuffered_origin = f"https://127.0.0.1:{self.unbuffered_port}"
-        self._push_port = push_port
-        self._process: subprocess.Popen[bytes] | None = None
+        http = _CONFIG.format(
+            port=self.port,
+            goaway_port=self.goaway_port,
+            unbuffered_port=self.unbuffered_port,
+            goaway_after=GOAWAY_AFTER,
+            push_port=push_port,
+        )
+        self._nginx = nginx.running(folder, http, self.port)
 
     @property
     def certificate(self) -> Path:
-        return self._folder / "certificate.pem"
+        return self._folder / nginx.CERTIFICATE
 
     @property
     def key(self) -> Path:
-        return self._folder / "key.pem"
+        return self._folder / nginx.KEY
 
     def refusals(self, since: float) -> list[Refusal]:
         """The answers 403 and 410 on the ordinary way, since that time."""
@@ -120,62 +99,8 @@ class Front:
         return [refusal for refusal in refusals if refusal.at >= since]
 
     def __enter__(self) -> Self:
-        program = find()
-        if program is None:
-            raise NotReady(INSTALL)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            self._folder.chmod(0o755)  # its worker is another user
-        make_certificate(self.certificate, self.key)
-        config = self._folder / "nginx.conf"
-        config.write_text(
-            _CONFIG.format(
-                folder=self._folder,
-                port=self.port,
-                goaway_port=self.goaway_port,
-                unbuffered_port=self.unbuffered_port,
-                goaway_after=GOAWAY_AFTER,
-                push_port=self._push_port,
-            )
-        )
-        errors = self._folder / "error.log"
-        self._process = subprocess.Popen([program, "-c", config, "-e", errors])
-        wait_until(self._is_up, _STARTS_WITHIN, f"nginx (see {errors})")
+        self._nginx.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
-
-    def _is_up(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
-
-def find() -> str | None:
-    """Where nginx is."""
-    return shutil.which("nginx", path=os.defpath + ":/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
-
-
-def make_certificate(certificate_file: Path, key_file: Path) -> None:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a push service for drills")])
-    now = datetime.now(UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
-    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    def __exit__(self, *raised: Any) -> None:
+        self._nginx.__exit__(*raised)

@@ -3,9 +3,10 @@
 import os
 import secrets
 
+import nginx
 import postgresql
 import pytest
-from drills import campaign, every, front
+from drills import campaign, every
 from drills.drill import Drill, Result
 
 pytestmark = [
@@ -29,11 +30,9 @@ def results(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
         if isinstance(item, pytest.Function) and "results" in item.fixturenames
     }
     drills = [drill for drill in every.DRILLS if drill.number in chosen]
-    if front.find() is None:
-        _do_without(front.INSTALL)
     try:
         return campaign.run(drills, 1, READERS, SEED, lambda *_: None, patience=PATIENCE)
-    except postgresql.NotInstalledError as error:
+    except (nginx.NotInstalledError, postgresql.NotInstalledError) as error:
         _do_without(str(error))
         raise
 

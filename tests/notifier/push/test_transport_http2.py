@@ -1,60 +1,37 @@
 """The transport against a real HTTP/2 server, nginx with TLS."""
 
-import contextlib
-import ipaddress
 import select
-import shutil
-import signal
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from nginx import CERTIFICATE, INSTALL, find, running
 
 from notifier.push.outcome import Answer
 from notifier.push.transport import PushRequest, Transport
+from notifier.rehearsal.deployment import free_port
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+pytestmark = pytest.mark.skipif(find() is None, reason=INSTALL)
 
 HOST = "updates.push.services.mozilla.com"
 URL = f"https://{HOST}/wpush/v2/x"
 AT_MOST = timedelta(seconds=30)
 
 CONFIG = """
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 200; }}
-http {{
     log_format requests "$server_protocol $connection $status";
-    access_log {folder}/requests.log requests;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    access_log requests.log requests;
     {manner}
     server {{
         listen 127.0.0.1:{port} ssl http2;
-        ssl_certificate {folder}/certificate.pem;
-        ssl_certificate_key {folder}/key.pem;
         location / {{ return 201; }}
         location ~ /silent$ {{ proxy_pass http://127.0.0.1:{silent}; }}
         location /gone {{ return 410; }}
         location /busy {{ add_header Retry-After 7 always; return 429; }}
     }}
-}}
 """
 
 
@@ -65,72 +42,24 @@ class Nginx:
 
     @property
     def certificate(self) -> Path:
-        return self.folder / "certificate.pem"
+        return self.folder / CERTIFICATE
 
     def requests(self) -> list[list[str]]:
         """Protocol, connection and status of every request so far."""
         return [line.split() for line in (self.folder / "requests.log").read_text().splitlines()]
 
 
-def make_certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a push service for tests")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-
-
 @pytest.fixture
 def nginx(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nginx]:
     """A parameter of the fixture is a line of configuration: how this push service behaves."""
-    assert NGINX is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never looks at them
-    make_certificate(tmp_path)
-    (tmp_path / "nginx.conf").write_text(
-        CONFIG.format(
-            folder=tmp_path,
-            port=port,
-            silent=silent.getsockname()[1],
-            manner=getattr(request, "param", ""),
+    port = free_port()
+    # One that takes connections and never looks at them.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        http = CONFIG.format(
+            port=port, silent=silent.getsockname()[1], manner=getattr(request, "param", "")
         )
-    )
-    error_log = str(tmp_path / "error.log")
-    process = subprocess.Popen([NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", error_log])
-    try:
-        deadline = time.monotonic() + AT_MOST.total_seconds()
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert process.poll() is None, (tmp_path / "error.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield Nginx(port, tmp_path)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(AT_MOST.total_seconds())
-        silent.close()
+        with running(tmp_path, http, port, hosts=(HOST,)):
+            yield Nginx(port, tmp_path)
 
 
 def make_transport(nginx: Nginx, port: int | None = None, **options: timedelta) -> Transport:
