@@ -1,17 +1,21 @@
 """The ledger against a model of it: whatever workers, editors, readers and time do, nobody is lost.
 
 The model keeps, for each batch, what a valid lease has recorded of each member and how the rest
-ended. Time passes only when the machine lets it.
+ended, and every message with the claim that it was sent under. Time passes only when the machine
+lets it.
 """
 
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import hypothesis
@@ -28,8 +32,10 @@ from hypothesis.stateful import (
 from publication import Publication
 from sqlalchemy import select
 
+from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
 from notifier.db import Database
+from notifier.delivery import _Run
 from notifier.errors import Conflict
 from notifier.ledger import (
     LEASE,
@@ -41,12 +47,16 @@ from notifier.ledger import (
 )
 from notifier.models import COUNTS, Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
 from notifier.planning import BATCHES_A_STEP
+from notifier.push_services import GoneEndpoint
 from notifier.reached import bits as reached_bits
+from notifier.recipients import Recipient
 
+T = TypeVar("T")
 BATCH_SIZE = 2
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 VALIDITY = timedelta(minutes=2)
-OUTCOMES = ("accepted", "gone", "rejected", "left", "expired")
+LONGEST_REQUEST = timedelta(seconds=5)
+LEASE_TO_SPARE = timedelta(seconds=6)  # not the engine's own, which may be wrong
 
 
 class Clock:
@@ -111,6 +121,23 @@ class ModelBatch:
 
 
 @dataclass
+class Message:
+    """A push message, and what its sender has been answered."""
+
+    lease: Lease
+    recipient: Recipient
+    sent_at: datetime
+    answer: str | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        return self.answer in (None, "accepted", "nothing")
+
+    def is_under_way(self, now: datetime) -> bool:
+        return self.answer is None and now < self.sent_at + LONGEST_REQUEST
+
+
+@dataclass
 class ModelAlert:
     id: int
     story: int
@@ -118,10 +145,18 @@ class ModelAlert:
     kind: AlertKind
     plan_below: int
     expires_at: datetime
+    readers: set[int]  # when it was released
     planned: bool = False
     state: AlertState = AlertState.RELEASED
     closing_as: AlertState | None = None
     batches: dict[int, ModelBatch] = field(default_factory=dict)
+
+    def follows(self, other: "ModelAlert") -> bool:
+        return self.story == other.story and self.revision > other.revision
+
+    def supersedes(self, other: "ModelAlert") -> bool:
+        """Whether none of the other's messages may go out beside it: else the other goes on."""
+        return self.follows(other) and (self.kind.corrects or not other.kind.corrects)
 
     def close(self, state: AlertState, now: datetime) -> None:
         if self.state == AlertState.RELEASED:
@@ -139,7 +174,14 @@ class ModelAlert:
             self.state = self.closing_as or AlertState.FINISHED
 
 
+def one_of(data: st.DataObject, choices: Sequence[T]) -> T:
+    """Drawn by its number, as a report of a failure would be hard to read with whole leases."""
+    return choices[data.draw(st.integers(0, len(choices) - 1))]
+
+
 class LedgerMachine(RuleBasedStateMachine):
+    """Steps bring about what they need, as Hypothesis leaves a choice of rules out of each run."""
+
     template: Path
 
     def __init__(self) -> None:
@@ -156,7 +198,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for name in ("ledger", "alerts", "planning"):
             now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
             self.stack.enter_context(now_of)
-        self.stack.enter_context(patch("notifier.ledger.boot_time", lambda: self.clock.boot))
+        for name in ("ledger", "delivery"):
+            boot_time = patch(f"notifier.{name}.boot_time", lambda: self.clock.boot)
+            self.stack.enter_context(boot_time)
         self.publication = Publication(self.db)
         self.ledger = Ledger(self.db, batch_size=BATCH_SIZE)
         self.readers: list[int] = []
@@ -165,6 +209,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.leases: list[Lease] = []  # of workers that are alive, valid or not
         self.found: dict[str, dict[int, str]] = {}  # what they found out, by token and bit
         self.unsure: dict[str, set[int]] = {}  # whom they got no answer for, by token
+        self.messages: list[Message] = []
+        self.holds: dict[int, datetime] = {}  # until when a reader is left alone, as recorded
+        self.unrecorded_holds: dict[str, dict[int, datetime]] = {}  # by token and reader
 
     def teardown(self) -> None:
         with self.stack:
@@ -195,17 +242,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject | None, kind: AlertKind) -> None:
         stories = sorted({alert.story for alert in self.alerts.values()})
         story = data.draw(st.sampled_from([None, *stories])) if data else None
-        alert = self.publication.release(story_id=story, kind=kind, validity=VALIDITY)
-        for earlier in self.alerts.values():
-            if earlier.story == story and (kind.corrects or not earlier.kind.corrects):
-                earlier.close(AlertState.SUPERSEDED, self.clock.now)
-        with self.db.read() as session:
-            below = session.get_one(Alert, alert.id).plan_below
+        row = self.publication.release(story_id=story, kind=kind, validity=VALIDITY)
+        below = self.publication.alert(row.id).plan_below
         assert below > max(self.readers, default=0)
-        self.alerts[alert.id] = ModelAlert(
-            alert.id, alert.story_id, alert.revision, kind, below, self.clock.now + VALIDITY
-        )
+        expires_at, readers = self.clock.now + VALIDITY, set(self.readers)
+        alert = ModelAlert(row.id, row.story_id, row.revision, kind, below, expires_at, readers)
+        for earlier in self.alerts.values():
+            if alert.supersedes(earlier):
+                earlier.close(AlertState.SUPERSEDED, self.clock.now)
+        self.alerts[alert.id] = alert
 
+    @precondition(lambda self: not self.is_any_stopped())  # or too little is left to send
     @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:
         alert = self.alerts[data.draw(st.sampled_from(sorted(self.alerts)))]
@@ -256,6 +303,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
+        if not any(self.is_due(batch) for batch in self.batches.values()):
+            self.plan()
         due = {batch_id for batch_id, batch in self.batches.items() if self.is_due(batch)}
 
         lease = self.ledger.claim()
@@ -290,43 +339,79 @@ class LedgerMachine(RuleBasedStateMachine):
         assert lease.deadline == self.clock.boot + LEASE.total_seconds()
         self.found[lease.token] = dict(batch.outcomes)
         self.unsure[lease.token] = set(batch.uncertain)
+        self.unrecorded_holds[lease.token] = {}
         self.leases.append(lease)
 
-    @precondition(lambda self: self.leases)
-    @rule(data=st.data(), outcome=st.sampled_from(OUTCOMES))
-    def settle(self, data: st.DataObject, outcome: str) -> None:
-        lease = self.draw_lease(data)
-        waiting = [bit for bit in range(len(lease.ids)) if lease.is_waiting(bit)]
-        if waiting:
-            bit = data.draw(st.sampled_from(waiting))
-            lease.settle(bit, outcome)
-            self.found[lease.token][bit] = outcome
+    @rule(data=st.data(), is_free=st.booleans())
+    def send(self, data: st.DataObject, is_free: bool) -> None:
+        if is_free or not self.leases:
+            self.claim()
+        if self.leases:
+            for message in self.send_of(one_of(data, self.leases)):
+                if data.draw(st.booleans()):
+                    self.answer_with(message, "accepted")
 
-    @precondition(lambda self: self.leases)
+    @rule(left=st.sampled_from([7, 6, 1]))
+    def send_late(self, left: int) -> None:
+        """With so many seconds of the lease left, to be answered four later; six are too few."""
+        self.claim()
+        if self.leases:
+            lease = self.leases[-1]
+            too_early = lease.deadline - self.clock.boot - left
+            self.clock.advance(timedelta(seconds=max(too_early, 0)))
+            self.send_of(lease)
+            self.clock.advance(timedelta(seconds=4))
+
+    @rule(data=st.data(), answer=st.sampled_from(["accepted", "gone", "rejected"]))
+    def answer(self, data: st.DataObject, answer: str) -> None:
+        message = self.sent_message(data)
+        if message is not None:
+            self.answer_with(message, answer)
+
+    @rule(data=st.data(), retry_after=st.sampled_from([5, 40, 600]), at_once=st.booleans())
+    def throttle(self, data: st.DataObject, retry_after: int, at_once: bool) -> None:
+        """A hold that is not recorded `at_once` is lost if the worker dies before."""
+        message = self.sent_message(data)
+        if message is None:
+            return
+        lease, (bit, reader, *_) = message.lease, message.recipient
+        asked = self.clock.now + timedelta(seconds=retry_after)
+        until = lease.findings.hold(reader, asked)
+        assert asked <= until <= asked + timedelta(seconds=1)
+        lease.findings.answers["mozilla"] += 1
+        self.unrecorded_holds[lease.token][reader] = until
+        message.answer = "throttled"
+        if until >= lease.alert.expires_at:
+            self.settle(lease, bit, "expired")
+        if at_once and self.checkpoint_of(lease) is None:
+            self.leases.remove(lease)
+
     @rule(data=st.data())
     def get_no_answer(self, data: st.DataObject) -> None:
-        lease = self.draw_lease(data)
-        bit = data.draw(st.integers(0, len(lease.ids) - 1))
-        lease.note_uncertain(bit)
-        self.unsure[lease.token].add(bit)
+        message = self.sent_message(data)
+        if message is None:
+            return
+        message.lease.note_uncertain(message.recipient.bit)
+        self.unsure[message.lease.token].add(message.recipient.bit)
+        message.answer = "nothing"
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def checkpoint(self, data: st.DataObject) -> None:
-        lease = self.draw_lease(data)
+        lease = one_of(data, self.leases)
         if self.checkpoint_of(lease) is None:
             self.leases.remove(lease)
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.drained())
     @rule(data=st.data(), again_in=st.sampled_from([timedelta(), timedelta(seconds=20)]))
     def finish(self, data: st.DataObject, again_in: timedelta) -> None:
-        self.finish_of(self.draw_lease(data), again_in)
+        self.finish_of(one_of(data, self.drained()), again_in)
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.drained())
     @rule(data=st.data())
     def abandon(self, data: st.DataObject) -> None:
         """What a worker does whose code has crashed: record what is known, give back the rest."""
-        lease = self.draw_lease(data)
+        lease = one_of(data, self.drained())
         batch = self.checkpoint_of(lease)
         self.ledger.abandon(lease, RuntimeError("crash"))
         self.leases.remove(lease)
@@ -341,9 +426,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
-        self.leases.remove(self.draw_lease(data))
+        """What it has found out since its last checkpoint is lost, and all answers to come."""
+        self.leases.remove(one_of(data, self.leases))
 
-    @rule(by=st.sampled_from([1, 3, 16]))
+    @rule(by=st.sampled_from([1, 4, 8, 16]))
     def wait(self, by: int) -> None:
         self.clock.advance(timedelta(seconds=by))
 
@@ -377,28 +463,119 @@ class LedgerMachine(RuleBasedStateMachine):
         for alert in self.alerts.values():
             if alert.state.final:
                 assert not any(batch.waiting for batch in alert.batches.values())
+        self.messages_go_out_under_a_lease({row.id: row for row in rows})
+
+    def messages_go_out_under_a_lease(self, rows: dict[int, Batch]) -> None:
+        now = self.clock.now
+        under_way = [message for message in self.messages if message.is_under_way(now)]
+        for message in under_way:
+            row = rows[message.lease.batch_id]
+            assert row.claim_token == message.lease.token, "its sender holds the batch"
+            assert row.lease_until is not None
+            assert row.lease_until > now
+        for one, other in combinations(under_way, 2):
+            if one.lease.batch_id == other.lease.batch_id:
+                assert one.lease is other.lease, "nobody else sends for the batch meanwhile"
+            alerts = [self.alerts[message.lease.alert.id] for message in (one, other)]
+            assert not alerts[0].supersedes(alerts[1])
+            assert not alerts[1].supersedes(alerts[0])
+        for message in self.messages:
+            row = rows[message.lease.batch_id]
+            if message.may_have_arrived and row.claim_token != message.lease.token:
+                assert reached_bits(row) >> message.recipient.bit & 1, "a correction would go to it"
 
     def drain(self) -> None:
-        """In the end all workers die, others work on, time passes, and nobody is waiting."""
+        """In the end all workers die, others work on until holds and alerts are over."""
         self.leases.clear()
-        self.clock.advance(2 * LEASE)
-        while not all(alert.planned for alert in self.alerts.values()):
-            self.plan()
-        while any(self.is_due(batch) for batch in self.batches.values()):
-            self.claim()
-            for lease in list(self.leases):
-                for bit in range(len(lease.ids)):
-                    if lease.is_waiting(bit):
-                        lease.settle(bit, "accepted")
-                        self.found[lease.token][bit] = "accepted"
-                self.finish_of(lease, timedelta())
+        end = self.clock.now + VALIDITY + 2 * LEASE
+        while not all(alert.state.final for alert in self.alerts.values()):
+            assert self.clock.now < end, "somebody waits for ever"
+            self.clock.advance(LEASE)
+            self.tidy()
+            while any(self.is_plannable(alert) for alert in self.alerts.values()):
+                self.plan()
+            while any(self.is_due(batch) for batch in self.batches.values()):
+                self.claim()
+                for lease in list(self.leases):
+                    for message in self.send_of(lease):
+                        self.answer_with(message, "accepted")
+                    self.finish_of(lease, LEASE)
         self.the_sum_holds_and_everybody_is_where_the_model_has_them()
-        self.clock.advance(VALIDITY)
-        self.tidy()
-        self.the_sum_holds_and_everybody_is_where_the_model_has_them()
-        assert all(alert.state.final for alert in self.alerts.values())
+        for alert in self.alerts.values():
+            self.nobody_is_lost(alert)
+
+    def nobody_is_lost(self, alert: ModelAlert) -> None:
+        """Whom the alert was for has been settled, and once.
+
+        Here the readers and the messages say whom it was for, not what was planned.
+        """
+        settled = Counter[int]()
+        for batch in alert.batches.values():
+            of_rest = batch.unsettled if batch.rest else set()
+            settled.update(batch.members[bit] for bit in [*batch.outcomes, *of_rest])
+        assert settled.total() == len(settled), "nobody is in two batches"
+        if alert.kind.corrects:
+            concerned = {
+                message.recipient.subscription_id
+                for message in self.messages
+                if message.may_have_arrived and alert.follows(self.alerts[message.lease.alert.id])
+            }
+        else:
+            concerned = alert.readers & set(self.readers)
+        assert concerned <= settled.keys()
 
     # Helpers
+
+    def send_of(self, lease: Lease) -> list[Message]:
+        """Send to everybody of a batch who may be sent to and has not been under this claim.
+
+        Delivery reads them once a claim; here they are read again each time, as what is recorded
+        must be heeded whenever they are read.
+        """
+        batch, now = self.batches[lease.batch_id], self.clock.now
+        is_held = batch.holder == lease.token and batch.lease_until - now > LEASE_TO_SPARE
+        assert _Run(lease).may_send == is_held
+        if not is_held or lease.closing_as is not None:  # which it has learnt at a checkpoint
+            return []
+        with self.db.read() as session:
+            found = recipients.read(session, lease)
+        waiting = set(range(len(batch.members))) - self.found[lease.token].keys()
+        left = {bit for bit in waiting if batch.members[bit] not in self.readers}
+        held = {
+            bit: self.holds[batch.members[bit]]
+            for bit in waiting - left
+            if self.holds.get(batch.members[bit], LONG_AGO) > now
+        }
+        assert set(found.left) == left
+        assert dict(found.held) == held
+        assert [one.bit for one in found.ready] == sorted(waiting - left - held.keys())
+        assert [one.subscription_id for one in found.ready] == [
+            batch.members[one.bit] for one in found.ready
+        ]
+        tried = {one.recipient.bit for one in self.messages if one.lease is lease}
+        for bit in left - tried:
+            self.settle(lease, bit, "left")
+        ready = [one for one in found.ready if one.bit not in tried]
+        if batch.alert.expires_at <= now:
+            for recipient in ready:
+                self.settle(lease, recipient.bit, "expired")
+            return []
+        sent = [Message(lease, recipient, now) for recipient in ready]
+        self.messages += sent
+        self.the_sum_holds_and_everybody_is_where_the_model_has_them()  # while all are under way
+        return sent
+
+    def answer_with(self, message: Message, answer: str) -> None:
+        lease, (bit, reader, endpoint_hash, *_) = message.lease, message.recipient
+        message.answer = answer
+        self.settle(lease, bit, answer)
+        lease.findings.answers["mozilla"] += 1
+        if answer == "gone":
+            lease.findings.gone.append(GoneEndpoint(reader, endpoint_hash, "mozilla"))
+
+    def settle(self, lease: Lease, bit: int, outcome: str) -> None:
+        lease.settle(bit, outcome)
+        self.found[lease.token][bit] = outcome
 
     def checkpoint_of(self, lease: Lease) -> ModelBatch | None:
         """Checkpoint; the batch if the lease was valid, else nothing may have changed."""
@@ -407,8 +584,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.checkpoint([lease]) == ([] if is_valid else [lease])
         if not is_valid:
             return None
-        batch.outcomes = dict(self.found[lease.token])
-        batch.uncertain = set(self.unsure[lease.token])
+        self.record(lease)
         batch.lease_until = self.clock.now + LEASE
         assert lease.closing_as == batch.alert.closing_as
         return batch
@@ -426,8 +602,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.ledger.finish(lease, again_in=again_in)
             return
         self.ledger.finish(lease, again_in=again_in)
-        batch.outcomes = dict(self.found[lease.token])
-        batch.uncertain = set(self.unsure[lease.token])
+        self.record(lease)
         batch.holder = None
         if batch.waiting:
             batch.not_before, batch.futile = self.clock.now + again_in, 0
@@ -435,9 +610,33 @@ class LedgerMachine(RuleBasedStateMachine):
             batch.is_open = False
             batch.alert.end_if_settled()
 
-    def draw_lease(self, data: st.DataObject) -> Lease:
-        tokens = {lease.token: lease for lease in self.leases}
-        return tokens[data.draw(st.sampled_from([lease.token for lease in self.leases]))]
+    def record(self, lease: Lease) -> None:
+        """Have it in the model what a valid lease has made last."""
+        batch = self.batches[lease.batch_id]
+        batch.outcomes = dict(self.found[lease.token])
+        batch.uncertain = set(self.unsure[lease.token])
+        gone = {batch.members[bit] for bit, how in batch.outcomes.items() if how == "gone"}
+        self.readers = [reader for reader in self.readers if reader not in gone]
+        for reader, until in self.unrecorded_holds[lease.token].items():
+            self.holds[reader] = max(until, self.holds.get(reader, until))
+
+    def sent_message(self, data: st.DataObject) -> Message | None:
+        """One that is in flight; if none is, all workers send first, and one more."""
+        if not self.in_flight():
+            self.claim()
+            for lease in self.leases:
+                self.send_of(lease)
+        return one_of(data, self.in_flight()) if self.in_flight() else None
+
+    def in_flight(self) -> list[Message]:
+        """Whose senders are alive and have not heard of them, though they may have timed out."""
+        unanswered = [message for message in self.messages if message.answer is None]
+        return [message for message in unanswered if message.lease in self.leases]
+
+    def drained(self) -> list[Lease]:
+        """The leases that may be given back, as nothing is in flight for them."""
+        busy = [message.lease for message in self.in_flight()]
+        return [lease for lease in self.leases if lease not in busy]
 
     def read_batches(self) -> dict[int, dict[int, list[int]]]:
         query = select(Batch.alert_id, Batch.id, BatchMembers.subscription_ids).join(
@@ -449,12 +648,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 found.setdefault(alert_id, {})[batch_id] = members
         return found
 
+    def is_any_stopped(self) -> bool:
+        return any(alert.closing_as == AlertState.STOPPED for alert in self.alerts.values())
+
     def earlier_than(self, alert: ModelAlert) -> list[ModelAlert]:
-        return [
-            other
-            for other in self.alerts.values()
-            if other.story == alert.story and other.revision < alert.revision
-        ]
+        return [other for other in self.alerts.values() if alert.follows(other)]
 
     def is_sent(self, alerts: list[ModelAlert]) -> bool:
         batches = [batch for alert in alerts for batch in alert.batches.values()]
