@@ -46,7 +46,10 @@ PAGE = """<!doctype html><title>Front page</title>
   };
   const withdrawAll = async () => {
     const registration = await navigator.serviceWorker.ready;
-    for (const notification of await registration.getNotifications()) notification.close();
+    // The desktop may show a notification a moment before the browser counts it as shown.
+    let shown;
+    do shown = await registration.getNotifications(); while (!shown.length);
+    for (const notification of shown) notification.close();
   };
 </script>"""
 

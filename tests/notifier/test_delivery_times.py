@@ -170,7 +170,8 @@ def test_pauses_double_up_to_a_minute_and_no_two_are_alike(newsroom: Newsroom) -
     alert = newsroom.release()
     expected = [1, 2, 4, 8, 16, 32, 60, 60]
     jitter = []
-    for seconds in expected:
+    rounds = 0
+    while rounds < len(expected):
         newsroom.skip_waiting(alert)
         with newsroom.db.read() as session:
             began = now_of(session)
@@ -178,9 +179,11 @@ def test_pauses_double_up_to_a_minute_and_no_two_are_alike(newsroom: Newsroom) -
         with newsroom.db.read() as session:
             ended = now_of(session)
         (batch,) = newsroom.batches(alert.id)
+        rounds = batch.rounds  # two at once, where a machine takes longer than the pause
+        seconds = expected[min(rounds, len(expected)) - 1]
         assert batch.not_before >= began + timedelta(seconds=seconds * 0.5)
         assert batch.not_before <= ended + timedelta(seconds=seconds * 1.5)
         jitter.append((batch.not_before - began).total_seconds() / seconds)
 
-    assert len({round(factor, 3) for factor in jitter}) > len(expected) / 2
+    assert len({round(factor, 3) for factor in jitter}) > len(jitter) / 2
     assert newsroom.counts(alert.id) == {"audience": 3, "waiting": 3}, "until the alert expires"

@@ -139,6 +139,7 @@ def test_push_services_that_make_trouble_are_named(db: Database, publication: Pu
                 for row in rows
                 if row is not None
             ],
+            dropped={},
         )
 
     assert troubled(db) == {"fcm", "doubtful 410s"}
