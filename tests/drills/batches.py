@@ -135,7 +135,8 @@ def change_minds(round_: Round) -> None:
     late, throttled = (sorted(endpoints - spares) for endpoints in faulty)
     homes = sorted(spares - faulty[0] - faulty[1])
     with stage.db.read() as session:
-        ids = dict(session.execute(select(Subscription.endpoint, Subscription.id)).tuples().all())
+        found = session.execute(select(Subscription.endpoint, Subscription.id))
+        ids = {row.endpoint: row.id for row in found}
     active = chance.sample(sorted(ids.keys() - faulty[0] - faulty[1]), CHANGING)
     leaving = chance.sample(throttled, min(CHANGING, len(throttled) // 2))
     moving = chance.sample(late, min(CHANGING, len(late) // 2, len(homes)))

@@ -254,7 +254,7 @@ class Stage:
         """The batches that somebody has claimed, and how many of each wait by the ledger."""
         with self.db.read() as session:
             query = select(Batch.id, Batch.waiting).where(Batch.claim_token.is_not(None))
-            return {batch_id: waiting for batch_id, waiting in session.execute(query)}
+            return {row.id: row.waiting for row in session.execute(query)}
 
     def has_gone_on(self, held: dict[int, int]) -> bool:
         """Whether more has been recorded of any of these batches since they were held so."""
