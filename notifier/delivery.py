@@ -2,27 +2,25 @@
 
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
+from notifier.batch_run import BatchRun, Sent
 from notifier.clock import boot_time
 from notifier.db import Database
 from notifier.health import EndpointHolds, ServiceHealth
 from notifier.ledger import Lease, LeaseLost, Ledger
 from notifier.messages import Messages
 from notifier.notification import Appearance
-from notifier.push import Accepted, Gone, Outcome, Rejected, Sender, Throttled, Unreachable
-from notifier.push.flow import Flow
-from notifier.push_services import GoneEndpoint
+from notifier.outcomes import Outcomes, next_try
+from notifier.push import Outcome, Sender
+from notifier.push.flow import Flows
 from notifier.recipients import Recipient
 
 log = structlog.get_logger()
@@ -32,9 +30,6 @@ MOST_LEASES = 32
 
 With one answer in a thousand slow, about every batch has one, and a process starts four a second.
 """
-
-LEASE_TO_SPARE = timedelta(seconds=6)
-"""No send starts with less lease left: a request takes 5 s at most, and then must be recorded."""
 
 RENEW_WITHIN = timedelta(seconds=9)
 """With less lease left a checkpoint renews it, though there is nothing new to record."""
@@ -48,60 +43,6 @@ LONGEST_UNSAVED = timedelta(milliseconds=500)
 ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
-FIRST_RETRY = timedelta(seconds=1)
-LONGEST_RETRY = timedelta(minutes=1)
-LAST_TRY = timedelta(seconds=5)
-"""How long before an alert expires a push service that fails is tried once more."""
-
-OUR_FAULT_PERHAPS = (400, 401, 403)
-
-
-@dataclass(slots=True)
-class _Run:
-    """One leased batch while it is being sent.
-
-    `ready` are those who are still to be sent to, the last of them first; None: not read yet.
-    `is_mixed` says that they are at several push services. Of those who are left waiting, `waits`
-    says when single ones may be tried again, and `holds` when everybody of a push service may.
-    """
-
-    lease: Lease
-    ready: list[Recipient] | None = None
-    is_mixed: bool = False
-    in_flight: int = 0
-    exhausted: bool = False
-    lost: bool = False
-    waits: set[datetime] = field(default_factory=set)
-    holds: dict[str, datetime] = field(default_factory=dict)
-    refused: list[Recipient] = field(default_factory=list)
-
-    @property
-    def may_send(self) -> bool:
-        return not (self.exhausted or self.lost) and boot_time() < self.send_until
-
-    @property
-    def send_until(self) -> float:
-        return self.lease.deadline - LEASE_TO_SPARE.total_seconds()
-
-    @property
-    def drained(self) -> bool:
-        return not self.in_flight and (self.exhausted or self.lost)
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether somebody has not been sent to who could have been."""
-        return self.ready is None or bool(self.ready)
-
-    def hold(self, push_service: str, until: datetime) -> None:
-        self.holds[push_service] = max(self.holds.get(push_service, until), until)
-
-
-class Sent(NamedTuple):
-    """A message on its way; `at` is boot time."""
-
-    run: _Run
-    recipient: Recipient
-    at: float
 
 
 class Delivery:
@@ -120,8 +61,9 @@ class Delivery:
         self._messages = Messages(appearance)
         self._health = ServiceHealth(db)
         self._held_endpoints = EndpointHolds()
-        self._flows: defaultdict[str, Flow] = defaultdict(Flow)  # by push service
-        self._runs: list[_Run] = []
+        self._outcomes = Outcomes(self._health, self._held_endpoints)
+        self._flows = Flows()
+        self._runs: list[BatchRun] = []
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
         self._saving = True
@@ -170,7 +112,7 @@ class Delivery:
         except (OperationalError, InterfaceError) as error:
             self._pause(error)
 
-    def _send_from(self, run: _Run) -> bool:
+    def _send_from(self, run: BatchRun) -> bool:
         """Hand a batch's recipients to the sender, while it has room and the lease has time.
 
         False when the next one has to wait for a push service's first answers.
@@ -180,7 +122,9 @@ class Delivery:
             run.is_mixed = len({recipient.push_service for recipient in run.ready}) > 1
         now = run.lease.now()
         while run.ready:
-            if run.is_mixed and self._must_wait(run.ready[-1].push_service):
+            if run.is_mixed and self._flows.must_wait(
+                run.ready[-1].push_service, self._room, boot_time()
+            ):
                 return False
             self._offer(run, run.ready.pop(), now)
             if self._sender.free <= 0 or boot_time() >= run.send_until:
@@ -197,10 +141,10 @@ class Delivery:
         if lease is None:
             self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
             return False
-        self._runs.append(_Run(lease))
+        self._runs.append(BatchRun(lease))
         return True
 
-    def _recipients(self, run: _Run) -> list[Recipient]:
+    def _recipients(self, run: BatchRun) -> list[Recipient]:
         """Those of a batch who wait and may be sent to now, the first of them last."""
         lease = run.lease
         with self._db.read() as session:
@@ -208,7 +152,7 @@ class Delivery:
         for bit in waiting.left:
             lease.settle(bit, "left")
         for bit, held_until in waiting.held:
-            self._leave(run, bit, held_until)
+            run.leave(bit, held_until)
         now = lease.now()
         holds = {name: datetime.fromtimestamp(at, UTC) for name, at in lease.holds.items()}
         ready = []
@@ -225,7 +169,7 @@ class Delivery:
         ready.reverse()
         return ready
 
-    def _offer(self, run: _Run, recipient: Recipient, now: datetime) -> None:
+    def _offer(self, run: BatchRun, recipient: Recipient, now: datetime) -> None:
         """Send to a recipient, unless time or the push service's state is against it."""
         lease, push_service = run.lease, recipient.push_service
         ttl = (lease.alert.expires_at - now) // ONE_SECOND
@@ -234,41 +178,21 @@ class Delivery:
         elif self._health.refuses_size(lease.alert.id, push_service):
             lease.settle(recipient.bit, "rejected")
         elif (held_until := self._held_endpoints.hold(recipient.subscription_id, now)) is not None:
-            self._leave(run, recipient.bit, held_until)
+            run.leave(recipient.bit, held_until)
         elif (held_until := self._health.hold(push_service, now)) is not None:
-            self._leave(run, recipient.bit, held_until, push_service)
-        elif run.is_mixed and self._crowds(push_service):
-            self._leave(run, recipient.bit, _next_try(lease, now), push_service)
+            run.leave(recipient.bit, held_until, push_service)
+        elif run.is_mixed and self._flows.crowds(push_service, self._room, boot_time()):
+            run.leave(recipient.bit, next_try(lease, now), push_service)
         else:
             message = self._messages.of(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1
             sent = Sent(run, recipient, boot_time())
-            self._flows[push_service].sent(sent.at)
+            self._flows.sent(push_service, sent.at)
             self._sender.submit(sent, recipient.target, message)
 
-    def _must_wait(self, push_service: str) -> bool:
-        """Whether a push service has half of the room already, and may yet turn out to be fast."""
-        return self._has_half(push_service) and self._flows[push_service].is_unknown(boot_time())
-
-    def _crowds(self, push_service: str) -> bool:
-        """Whether a slow push service has half of the room: the rest is for the others."""
-        return self._has_half(push_service) and self._flows[push_service].is_slow(boot_time())
-
-    def _has_half(self, push_service: str) -> bool:
-        room = self._sender.in_flight + self._sender.free
-        return self._flows[push_service].in_flight >= max(1, room // 2)
-
-    def _leave(self, run: _Run, bit: int, until: datetime, push_service: str | None = None) -> None:
-        """Leave somebody waiting, with all of a push service if one is given.
-
-        Who would wait until after the alert has expired is expired at once.
-        """
-        if until >= run.lease.alert.expires_at:
-            run.lease.settle(bit, "expired")
-        elif push_service is None:
-            run.waits.add(until)
-        else:
-            run.hold(push_service, until)
+    @property
+    def _room(self) -> int:
+        return self._sender.in_flight + self._sender.free
 
     def _settle_all(self, answered: Iterable[tuple[Sent, Outcome]]) -> None:
         """Settle all, and only then raise what went wrong with one of them."""
@@ -276,68 +200,13 @@ class Delivery:
         now = boot_time()
         for sent, outcome in answered:
             sent.run.in_flight -= 1
-            self._flows[sent.recipient.push_service].answered(now, sent.at)
+            self._flows.answered(sent.recipient.push_service, now, sent.at)
             try:
-                self._settle(sent.run, sent.recipient, outcome)
+                self._outcomes.settle(sent.run, sent.recipient, outcome)
             except Exception as error:
                 crash = crash or error
         if crash is not None:
             raise crash
-
-    def _settle(self, run: _Run, recipient: Recipient, outcome: Outcome) -> None:
-        """Record what became of a message.
-
-        Who is refused for what may be our own fault (400, 401, 403) waits until the batch's end:
-        by then it is known whether the push service refuses everybody.
-        """
-        lease, push_service = run.lease, recipient.push_service
-        now = lease.now()
-        lease.findings.answers[push_service] += 1
-        self._health.note(
-            lease.alert.id, push_service, outcome, now, known_bad=recipient.refused_before
-        )
-        match outcome:
-            case Accepted(dropped=dropped):
-                lease.settle(recipient.bit, "accepted")
-                if dropped:
-                    lease.findings.dropped[push_service] += 1
-                if recipient.refused_before:
-                    lease.findings.taken_again.append(recipient.subscription_id)
-            case Gone():
-                lease.settle(recipient.bit, "gone")
-                lease.findings.gone.append(
-                    GoneEndpoint(recipient.subscription_id, recipient.endpoint_hash, push_service)
-                )
-            case Rejected(status=status) if status in OUR_FAULT_PERHAPS:
-                run.refused.append(recipient)
-            case Rejected():
-                lease.settle(recipient.bit, "rejected")
-            case Throttled() | Unreachable():
-                self._try_again(run, recipient, outcome, now)
-
-    def _try_again(
-        self, run: _Run, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime
-    ) -> None:
-        lease, subscription_id = run.lease, recipient.subscription_id
-        if isinstance(outcome, Unreachable) and outcome.ambiguous:
-            lease.note_uncertain(recipient.bit)
-        if outcome.retry_after is None:
-            self._leave(run, recipient.bit, _next_try(lease, now), recipient.push_service)
-        else:
-            until = lease.findings.hold(subscription_id, now + outcome.retry_after)
-            self._held_endpoints.add(subscription_id, until)
-            self._leave(run, recipient.bit, until)
-
-    def _settle_refused(self, run: _Run) -> None:
-        """Settle who was refused, but for those whose push service refuses everybody now."""
-        for recipient in run.refused:
-            held_until = self._health.open_until(recipient.push_service)
-            if held_until is not None:
-                self._leave(run, recipient.bit, held_until, recipient.push_service)
-            else:
-                run.lease.settle(recipient.bit, "rejected")
-                run.lease.findings.refused.append(recipient.subscription_id)
-        run.refused.clear()
 
     def _save(self, *, going: bool) -> None:
         """Finish the runs that are through, and checkpoint the others when it is time."""
@@ -411,25 +280,21 @@ class Delivery:
         """Whether a lease has news, or runs out; those with stragglers only seldom do."""
         return lease.has_news or lease.deadline - boot_time() < RENEW_WITHIN.total_seconds()
 
-    def _recall(self, run: _Run) -> None:
+    def _recall(self, run: BatchRun) -> None:
         """Take back what has been handed over for a batch and has not been sent yet."""
         for sent in self._sender.recall(lambda sent: sent.run is run):
             run.in_flight -= 1
-            self._flows[sent.recipient.push_service].recalled()
+            self._flows.recalled(sent.recipient.push_service)
 
-    def _finish(self, run: _Run) -> None:
+    def _finish(self, run: BatchRun) -> None:
         lease = run.lease
         if not run.lost:
-            self._settle_refused(run)
+            self._outcomes.settle_refused(run)
             if lease.closing_as is not None:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
-            now = lease.now()
             lease.holds = {name: until.timestamp() for name, until in run.holds.items()}
-            pause = min([*run.holds.values(), *run.waits], default=now) - now
-            if run.cut_short:  # told to leave before its end: others need not wait with the rest
-                pause = timedelta()
             try:
-                self._ledger.finish(lease, again_in=max(pause, timedelta()))
+                self._ledger.finish(lease, again_in=run.pause())
             except LeaseLost:
                 log.warning("lease_lost", batch=lease.batch_id)
             if lease.closing_as is not None:
@@ -460,16 +325,3 @@ class Delivery:
             except SQLAlchemyError as failure:
                 # The lease runs out by itself then, and counts as a claim that failed.
                 log.error("abandon_failed", batch=run.lease.batch_id, error=type(failure).__name__)
-
-
-def _next_try(lease: Lease, now: datetime) -> datetime:
-    """When to try again where nobody has said when: once more before the alert expires, too."""
-    until = now + _backoff(lease.rounds)
-    last = lease.alert.expires_at - LAST_TRY
-    return last if now < last < until else until
-
-
-def _backoff(rounds: int) -> timedelta:
-    """How long to wait after the given number of fruitless rounds: doubling, with jitter."""
-    pause: timedelta = min(FIRST_RETRY * 2 ** min(rounds, 10), LONGEST_RETRY)
-    return pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing

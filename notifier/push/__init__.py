@@ -3,6 +3,7 @@
 The only package that speaks to push services.
 """
 
+from notifier.push.exchange import PushRequest
 from notifier.push.message import MAX_PLAINTEXT, encrypt, pad
 from notifier.push.outcome import (
     Accepted,
@@ -15,7 +16,7 @@ from notifier.push.outcome import (
     outcome_of,
 )
 from notifier.push.sender import NOT_SENT, URGENCIES, Message, Sender, Target
-from notifier.push.transport import PushRequest, Transport
+from notifier.push.transport import Transport
 from notifier.push.vapid import (
     UnknownVapidKeyError,
     UnreadableVapidKeyError,

@@ -1,5 +1,6 @@
-"""How many messages a push service has on their way, and whether it takes its time with them."""
+"""Room in a process, shared between push services so that a slow one does not take it all."""
 
+from collections import defaultdict
 from datetime import timedelta
 
 SLOW = timedelta(milliseconds=500)
@@ -46,3 +47,40 @@ class Flow:
     def is_unknown(self, now: float) -> bool:
         """Whether its first answers may still come in time."""
         return self._seconds is None and not self.is_slow(now)
+
+
+class Flows:
+    """The flows of all push services, none of which may have more than half of the `room` if slow.
+
+    `room` is how many messages may be on their way at once, to all of them. All times are seconds
+    of one monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._flows: defaultdict[str, Flow] = defaultdict(Flow)
+
+    def sent(self, push_service: str, now: float) -> None:
+        """A message is on its way."""
+        self._flows[push_service].sent(now)
+
+    def answered(self, push_service: str, now: float, sent_at: float) -> None:
+        """A message has been answered, or given up."""
+        self._flows[push_service].answered(now, sent_at)
+
+    def recalled(self, push_service: str) -> None:
+        """A message is not on its way after all."""
+        self._flows[push_service].recalled()
+
+    def must_wait(self, push_service: str, room: int, now: float) -> bool:
+        """Whether it has half of the room already, and may yet turn out to be fast."""
+        flow = self._flows[push_service]
+        return _has_half(flow, room) and flow.is_unknown(now)
+
+    def crowds(self, push_service: str, room: int, now: float) -> bool:
+        """Whether it has half of the room and is slow: the rest is for the others."""
+        flow = self._flows[push_service]
+        return _has_half(flow, room) and flow.is_slow(now)
+
+
+def _has_half(flow: Flow, room: int) -> bool:
+    return flow.in_flight >= max(1, room // 2)

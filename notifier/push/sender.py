@@ -8,9 +8,10 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
+from notifier.push.exchange import PushRequest
 from notifier.push.message import encrypt
 from notifier.push.outcome import Answer, Outcome, Rejected, outcome_of
-from notifier.push.transport import PushRequest, Transport
+from notifier.push.transport import Transport
 from notifier.push.vapid import VapidSigner
 
 URGENCIES = ("very-low", "low", "normal", "high")

@@ -78,7 +78,7 @@ def test_sending_pauses_while_the_database_is_away(
 def test_a_worker_outlives_a_database_that_stays_away(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.delivery.LEASE_TO_SPARE", timedelta(seconds=0.5))
+    monkeypatch.setattr("notifier.batch_run.LEASE_TO_SPARE", timedelta(seconds=0.5))
     newsroom.opt_in(200)
     alert = newsroom.release()
     ledger = Broken(newsroom.db, "checkpoint", range(1, 1000))
@@ -98,7 +98,7 @@ def test_a_worker_outlives_a_database_that_stays_away(
 def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.delivery.LEASE_TO_SPARE", timedelta(seconds=0.5))
+    monkeypatch.setattr("notifier.batch_run.LEASE_TO_SPARE", timedelta(seconds=0.5))
     newsroom.opt_in(200)
     alert = newsroom.release()
     away_until: list[float] = []

@@ -28,8 +28,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("notifier.delivery.boot_time", lambda: clock.now)
-    monkeypatch.setattr("notifier.ledger.boot_time", lambda: clock.now)
+    for module in ("batch_run", "delivery", "ledger"):
+        monkeypatch.setattr(f"notifier.{module}.boot_time", lambda: clock.now)
     return clock
 
 
@@ -85,7 +85,7 @@ def test_however_long_a_checkpoint_takes_the_next_one_follows_within_half_a_seco
 def test_a_pause_that_we_chose_ourselves_does_not_reach_past_the_alerts_end(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.delivery.random.uniform", lambda *_: 1.0)
+    monkeypatch.setattr("notifier.outcomes.random.uniform", lambda *_: 1.0)
     newsroom.opt_in(5)
     newsroom.control.set_faults([{"status": 503}])
     alert = newsroom.release(validity=timedelta(seconds=30))

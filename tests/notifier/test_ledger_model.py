@@ -34,8 +34,8 @@ from sqlalchemy import select
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
+from notifier.batch_run import BatchRun
 from notifier.db import Database
-from notifier.delivery import _Run
 from notifier.errors import Conflict
 from notifier.ledger import (
     LEASE,
@@ -198,7 +198,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for name in ("ledger", "alerts", "planning"):
             now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
             self.stack.enter_context(now_of)
-        for name in ("ledger", "delivery"):
+        for name in ("batch_run", "ledger", "delivery"):
             boot_time = patch(f"notifier.{name}.boot_time", lambda: self.clock.boot)
             self.stack.enter_context(boot_time)
         self.publication = Publication(self.db)
@@ -534,7 +534,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """
         batch, now = self.batches[lease.batch_id], self.clock.now
         is_held = batch.holder == lease.token and batch.lease_until - now > LEASE_TO_SPARE
-        assert _Run(lease).may_send == is_held
+        assert BatchRun(lease).may_send == is_held
         if not is_held or lease.closing_as is not None:  # which it has learnt at a checkpoint
             return []
         with self.db.read() as session:

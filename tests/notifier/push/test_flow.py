@@ -1,6 +1,6 @@
-"""When a push service counts as slow."""
+"""When a push service counts as slow, and how much of the room it gets then."""
 
-from notifier.push.flow import Flow
+from notifier.push.flow import Flow, Flows
 
 
 def test_nobody_knows_a_push_service_before_its_first_answers() -> None:
@@ -52,3 +52,35 @@ def test_what_is_recalled_is_not_on_its_way() -> None:
     flow.sent(10.0)
     flow.recalled()
     assert flow.in_flight == 0
+
+
+def test_one_that_is_not_known_waits_with_half_of_the_room_and_a_slow_one_leaves_the_rest() -> None:
+    flows = Flows()
+    for _ in range(49):
+        flows.sent("wns", 10.0)
+    assert not flows.must_wait("wns", 100, 10.1)
+    flows.sent("wns", 10.0)
+    assert flows.must_wait("wns", 100, 10.1)
+    assert not flows.crowds("wns", 100, 10.1)
+    assert not flows.must_wait("wns", 100, 11.0), "it has had its time"
+    assert flows.crowds("wns", 100, 11.0)
+    assert not flows.crowds("wns", 200, 11.0)
+    assert not flows.crowds("fcm", 100, 11.0)
+
+
+def test_a_fast_one_may_have_all_of_the_room() -> None:
+    flows = Flows()
+    for _ in range(100):
+        flows.sent("fcm", 10.0)
+    flows.answered("fcm", 10.02, 10.0)
+    assert not flows.must_wait("fcm", 100, 10.1)
+    assert not flows.crowds("fcm", 100, 10.1)
+
+
+def test_a_slow_one_always_has_room_for_one_message() -> None:
+    flows = Flows()
+    assert not flows.crowds("wns", 1, 10.0)
+    flows.sent("wns", 10.0)
+    assert flows.crowds("wns", 1, 11.0)
+    flows.recalled("wns")
+    assert not flows.crowds("wns", 1, 11.0)

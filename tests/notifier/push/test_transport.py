@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from scripted_server import ScriptedServer
 
+from notifier.push.exchange import MAX_ANSWER, PushRequest
 from notifier.push.outcome import Answer
-from notifier.push.transport import MAX_ANSWER, PushRequest, Transport
+from notifier.push.transport import Transport
 
 AT_MOST = timedelta(seconds=30)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from nginx import CERTIFICATE, INSTALL, find, running
 
+from notifier.push.exchange import PushRequest
 from notifier.push.outcome import Answer
-from notifier.push.transport import PushRequest, Transport
+from notifier.push.transport import Transport
 from notifier.rehearsal.deployment import free_port
 
 pytestmark = pytest.mark.skipif(find() is None, reason=INSTALL)

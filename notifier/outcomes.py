@@ -1,0 +1,96 @@
+"""What an outcome means for the ledger, and when somebody is tried again who was not reached."""
+
+import random
+from datetime import datetime, timedelta
+
+from notifier.batch_run import BatchRun
+from notifier.health import EndpointHolds, ServiceHealth
+from notifier.ledger import Lease
+from notifier.push import Accepted, Gone, Outcome, Rejected, Throttled, Unreachable
+from notifier.push_services import GoneEndpoint
+from notifier.recipients import Recipient
+
+FIRST_RETRY = timedelta(seconds=1)
+LONGEST_RETRY = timedelta(minutes=1)
+LAST_TRY = timedelta(seconds=5)
+"""How long before an alert expires a push service that fails is tried once more."""
+
+OUR_FAULT_PERHAPS = (400, 401, 403)
+
+
+class Outcomes:
+    """Records outcomes in the leases of their batches, and tells `health` and `holds` of them."""
+
+    def __init__(self, health: ServiceHealth, holds: EndpointHolds) -> None:
+        self._health = health
+        self._holds = holds
+
+    def settle(self, run: BatchRun, recipient: Recipient, outcome: Outcome) -> None:
+        """Record what became of a message.
+
+        Who is refused for what may be our own fault (400, 401, 403) waits for `settle_refused`.
+        """
+        lease, push_service = run.lease, recipient.push_service
+        now = lease.now()
+        lease.findings.answers[push_service] += 1
+        self._health.note(
+            lease.alert.id, push_service, outcome, now, known_bad=recipient.refused_before
+        )
+        match outcome:
+            case Accepted(dropped=dropped):
+                lease.settle(recipient.bit, "accepted")
+                if dropped:
+                    lease.findings.dropped[push_service] += 1
+                if recipient.refused_before:
+                    lease.findings.taken_again.append(recipient.subscription_id)
+            case Gone():
+                lease.settle(recipient.bit, "gone")
+                lease.findings.gone.append(
+                    GoneEndpoint(recipient.subscription_id, recipient.endpoint_hash, push_service)
+                )
+            case Rejected(status=status) if status in OUR_FAULT_PERHAPS:
+                run.refused.append(recipient)
+            case Rejected():
+                lease.settle(recipient.bit, "rejected")
+            case Throttled() | Unreachable():
+                self._try_again(run, recipient, outcome, now)
+
+    def settle_refused(self, run: BatchRun) -> None:
+        """Settle who was refused, but for those whose push service refuses everybody now.
+
+        That is known by the batch's end, and not before.
+        """
+        for recipient in run.refused:
+            held_until = self._health.open_until(recipient.push_service)
+            if held_until is not None:
+                run.leave(recipient.bit, held_until, recipient.push_service)
+            else:
+                run.lease.settle(recipient.bit, "rejected")
+                run.lease.findings.refused.append(recipient.subscription_id)
+        run.refused.clear()
+
+    def _try_again(
+        self, run: BatchRun, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime
+    ) -> None:
+        lease, subscription_id = run.lease, recipient.subscription_id
+        if isinstance(outcome, Unreachable) and outcome.ambiguous:
+            lease.note_uncertain(recipient.bit)
+        if outcome.retry_after is None:
+            run.leave(recipient.bit, next_try(lease, now), recipient.push_service)
+        else:
+            until = lease.findings.hold(subscription_id, now + outcome.retry_after)
+            self._holds.add(subscription_id, until)
+            run.leave(recipient.bit, until)
+
+
+def next_try(lease: Lease, now: datetime) -> datetime:
+    """When to try again where nobody has said when: once more before the alert expires, too."""
+    until = now + _backoff(lease.rounds)
+    last = lease.alert.expires_at - LAST_TRY
+    return last if now < last < until else until
+
+
+def _backoff(rounds: int) -> timedelta:
+    """How long to wait after the given number of fruitless rounds: doubling, with jitter."""
+    pause: timedelta = min(FIRST_RETRY * 2 ** min(rounds, 10), LONGEST_RETRY)
+    return pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
