@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 from drills.drill import Round, drill
+from drills.push_services import SPELL
 from drills.stage import LONG
 from sqlalchemy import select, text, update
 
@@ -80,10 +81,9 @@ def correct(round_: Round) -> None:
     with stage.db.read() as session:
         story = session.get_one(Alert, round_.alert_id).story_id
     # A few, who are held one by one, or so many that the whole push service is held.
-    share, seconds = round_.chance.choice([(0.04, round_.chance.randint(1, 4)), (0.3, 1)])
-    stage.push.control.set_faults(
-        [{"status": 429, "share": share, "times": 1, "retry_after": str(seconds)}]
-    )
+    few = {"share": 0.02, "times": 1, "retry_after": str(round_.chance.randint(1, 4))}
+    many = {"share": 0.3, "for": SPELL.total_seconds(), "retry_after": "1"}
+    stage.push.control.set_faults([{"status": 429} | round_.chance.choice([few, many])])
     stage.push.control.begin_wave()
     corrected = _release(round_, story, AlertKind.BREAKING)
     round_.reach(0.15, 0.6)

@@ -1,16 +1,23 @@
-"""Many rounds of many drills, on both databases side by side: half of the time is waiting."""
+"""Many rounds of many drills, on several stages side by side: half of the time is waiting."""
 
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import postgresql
 from drills import every
 from drills.drill import POSTGRESQL, Drill, Result, run_round
 from drills.stage import Stage
+
+STAGES = 2  # of each database
+AT_ONCE = 3
+"""Rounds side by side: half of a round's time is waiting, and more would wait for the processor."""
+
+_starting = threading.Lock()  # one at a time: Alembic has one context for the whole process
 
 Told = Callable[[Drill, str, int, Result], None]
 
@@ -30,32 +37,44 @@ def run(
     postgresql.
     """
     drills = list(drills)
-    work: dict[str, list[tuple[Drill, int]]] = {}
+    work: dict[str, deque[tuple[Drill, int]]] = {}
     for drill in drills:
         for number in range(rounds):
             # Neighbours start on different databases, and each where it would among all drills,
             # so that a failure can be repeated alone.
             turn = number + every.DRILLS.index(drill)
             database = drill.databases[turn % len(drill.databases)]
-            work.setdefault(database, []).append((drill, number))
+            work.setdefault(database, deque()).append((drill, number))
     results: dict[str, list[Result]] = {drill.number: [] for drill in drills}
     telling = threading.Lock()
+    turns = threading.Semaphore(AT_ONCE)
 
-    def run_on(database: str, stage: Stage) -> None:
-        for drill, number in work[database]:
-            result = run_round(drill, stage, readers, seed, number, patience)
-            with telling:
-                results[drill.number].append(result)
-                on_result(drill, database, number, result)
+    def run_on(database: str) -> None:
+        ahead = work[database]
+        while ahead:
+            with _stage(database) as stage:
+                stage.enlist(readers)
+                for drill, number in _taken_from(ahead):
+                    with turns:
+                        result = run_round(drill, stage, readers, seed, number, patience)
+                    with telling:
+                        results[drill.number].append(result)
+                        on_result(drill, database, number, result)
+                    if result.problems:  # it can have left anything behind, a dead worker even
+                        break
 
-    with ExitStack() as exits:
-        stages = {database: exits.enter_context(_stage(database)) for database in sorted(work)}
-        for stage in stages.values():
-            stage.enlist(readers)
-        pool = exits.enter_context(ThreadPoolExecutor(len(stages) or 1))
-        for done in [pool.submit(run_on, *item) for item in stages.items()]:
+    stages = [database for database in sorted(work) for _ in range(STAGES)]
+    with ThreadPoolExecutor(len(stages) or 1) as pool:
+        for done in [pool.submit(run_on, database) for database in stages]:
             done.result()
     return results
+
+
+def _taken_from(ahead: deque[tuple[Drill, int]]) -> Iterator[tuple[Drill, int]]:
+    """What is ahead, one after the other, for several threads."""
+    with suppress(IndexError):
+        while True:
+            yield ahead.popleft()
 
 
 @contextmanager
@@ -68,4 +87,6 @@ def _stage(database: str) -> Iterator[Stage]:
         folder = exits.enter_context(tempfile.TemporaryDirectory(prefix="drills-"))
         # nginx's worker is another user, who must be able to get at its files.
         Path(folder).chmod(0o755)
-        yield exits.enter_context(Stage(database, Path(folder) / "stage", cluster))
+        with _starting:
+            stage = exits.enter_context(Stage(database, Path(folder) / "stage", cluster))
+        yield stage

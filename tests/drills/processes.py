@@ -135,12 +135,12 @@ def mislead_a_worker(round_: Round) -> None:
     with stage.another_worker(**environment) as misled:
         before = _processor_time(misled.pid)
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
-        throttled = {"status": 429, "share": 0.02, "times": 1, "retry_after": date} | LATE_ANSWERS
-        round_.begin_slowly(
-            0.2, 0.4, processes=2 * PROCESSES, faults=[throttled, {"share": 0.98} | LATE_ANSWERS]
-        )
+        throttled = {"status": 429, "share": 0.02, "times": 1, "retry_after": date}
+        late = [throttled | LATE_ANSWERS, {"share": 0.98} | LATE_ANSWERS]
+        round_.begin_slowly(0.2, 0.4, processes=2 * PROCESSES, faults=late)
         victim = stage.busiest_child()  # so that one clock's leases pass to the other
         victim.kill()
+        stage.push.control.set_faults([throttled])
         held = stage.tokens_held()
         round_.bound_for(1)
         round_.resumes(lambda: not held & stage.tokens_held(), "its batches back")

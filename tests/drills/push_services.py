@@ -14,6 +14,9 @@ from notifier.rehearsal.deployment import wait_until
 
 MOST_BEFORE_THE_BREAKER = 300
 FIRST_PROBES = timedelta(seconds=5 + 10 + 20)
+SPELL = timedelta(seconds=4)
+"""For so long a push service throttles a third of what it is sent, and is held for that."""
+
 MOST_HELD_UP = 1.25
 HELD_UP_BY_CHANCE = timedelta(seconds=0.5)
 HARM_ENDS_WITHIN = timedelta(seconds=30)
@@ -29,7 +32,7 @@ def lose_a_push_service(round_: Round) -> None:
     with stage.without_readers_of(stage.front.origin):  # as if there were the other one alone
         in_peace = _other_p99(round_, within=LONG)
         stage.wait_for_end(round_.alert_id)
-    lasts = round_.chance.uniform(10, 20) if round_.is_full_size else round_.chance.uniform(4, 8)
+    lasts = round_.chance.uniform(6, 10) if round_.is_full_size else round_.chance.uniform(4, 8)
     round_.result.notes.append(f"503 for {lasts:.1f} s")
     stage.push.control.set_faults([{"status": 503, "for": lasts}])
     beside = _other_p99(round_, within=LONG)
@@ -46,17 +49,17 @@ def throttle(round_: Round) -> None:
     stage = round_.stage
     stage.enlist(round_.readers)
     # A few, who are held one by one, or so many that the whole push service is held.
-    share, seconds, times = round_.chance.choice(
-        [(0.03, round_.chance.randint(1, 4), 2), (0.3, 1, 1)]
-    )
+    few = {"share": 0.01, "times": 2, "retry_after": str(round_.chance.randint(1, 4))}
+    many = {"share": 0.3, "for": SPELL.total_seconds(), "retry_after": "1"}
+    throttled = round_.chance.choice([few, many])
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
     stage.push.control.set_faults(
         [
-            {"status": 429, "share": 0.01, "times": 1, "retry_after": date},
-            {"status": 429, "share": share, "times": times, "retry_after": str(seconds)},
+            {"status": 429, "share": 0.005, "times": 1, "retry_after": date},
+            {"status": 429} | throttled,
         ]
     )
-    round_.result.notes.append(f"{share:.0%} for {seconds} s")
+    round_.result.notes.append(f"{throttled['share']:.0%} for {throttled['retry_after']} s")
     round_.publish()
     round_.reckon()
     round_.require(stage.gone() == 0, "subscriptions were deactivated")

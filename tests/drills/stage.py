@@ -161,10 +161,13 @@ class Stage:
 
     def enlist_at_both(self, readers: int) -> None:
         """Half of the readers at each of the two push services, in every batch."""
+        if self._enlisted == readers:
+            return
         self.forget_readers()
         for _ in range(readers // (2 * MIXED)):
             self._add(self.rehearsal, MIXED, self.front.origin)
             self._add(self.other_rehearsal, MIXED, self.other_push.origin)
+        self._enlisted = readers
 
     @contextmanager
     def without_readers_of(self, origin: str) -> Iterator[None]:
