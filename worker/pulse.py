@@ -16,6 +16,11 @@ PIPE = "NOTIFIER_PULSE_PIPE"
 """Where the supervisor tells the worker which queue to listen to, and which pipe to answer by."""
 
 
+def queue_of(supervisor: int) -> str:
+    """The queue of the worker that the process with this id supervises on this host."""
+    return f"notifier.pulse.{os.uname().nodename}.{supervisor}"
+
+
 class Pulse(bootsteps.ConsumerStep):
     """Answers the supervisor's messages; without a supervisor there are none."""
 

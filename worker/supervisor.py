@@ -60,7 +60,7 @@ class Supervisor:
     """One worker, started again and again until this process is told to stop."""
 
     def __init__(self) -> None:
-        self._queue = f"notifier.pulse.{os.uname().nodename}.{os.getpid()}"
+        self._queue = pulse.queue_of(os.getpid())
         self._stopping = False
         self._worker: subprocess.Popen[bytes] | None = None
         self._connection = app.connection_for_write()

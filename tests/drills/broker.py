@@ -8,6 +8,7 @@ from signal import SIGKILL
 import redis
 from drills.drill import Round, drill
 from drills.stage import LONG
+from kombu.exceptions import OperationalError
 
 from notifier.jobs import Job
 from notifier.rehearsal.deployment import wait_until
@@ -27,12 +28,13 @@ def lose_the_broker(round_: Round) -> None:
     wait_until(lambda: _answers(round_), LONG, "the broker")
     round_.resumes(lambda: _consumes(round_), "the worker consumes", within=timedelta(seconds=10))
     round_.reckon()
+    wait_until(lambda: _takes_doorbells(round_), timedelta(seconds=5), "a doorbell")
 
 
 @drill("5", "the broker is down while an article is published")
 def publish_without_broker(round_: Round) -> None:
     stage, broker = round_.stage, round_.stage.programs["broker"]
-    stage.enlist(round_.readers)
+    round_.have_few()
     broker.stop(SIGKILL)
     round_.publish()  # raises unless the answer is 2xx
     time.sleep(round_.chance.uniform(0, 3))
@@ -76,12 +78,16 @@ def _answers(round_: Round) -> bool:
 
 
 def _consumes(round_: Round) -> bool:
-    """Whether a worker takes a doorbell that the drill itself has put into the queue."""
+    """Whether the worker takes a message that the drill has put into its queue, busy or not."""
     try:
-        with round_.stage.broker() as broker:
-            if not round_.stage.ring():
-                return False
-            time.sleep(0.1)
-            return broker.llen(Job.FAN_OUT.value) == 0
-    except redis.RedisError:
+        return round_.stage.has_a_pulse()
+    except OperationalError:
         return False
+
+
+def _takes_doorbells(round_: Round) -> bool:
+    """Whether a worker that has nothing to do takes the drill's own doorbell."""
+    with round_.stage.broker() as broker:
+        rung = round_.stage.ring()
+        time.sleep(0.1)
+        return rung and broker.llen(Job.FAN_OUT.value) == 0

@@ -16,6 +16,7 @@ from notifier.ledger import LEASE
 from notifier.models import Alert, Subscription
 
 PUBLISHERS = 50
+BROWSERS = 2
 
 
 @drill("7", "PostgreSQL crashes in the middle and recovers", POSTGRESQL)
@@ -44,7 +45,7 @@ def crash_the_database(round_: Round) -> None:
 def publish_without_database(round_: Round) -> None:
     stage, cluster = round_.stage, round_.stage.cluster
     assert cluster is not None
-    stage.enlist(round_.readers)
+    round_.have_few()
     stage.push.control.begin_wave()
     cluster.stop()
     article = stage.article_id()
@@ -67,8 +68,8 @@ def write_at_once(round_: Round) -> None:
     readers = _some_readers(round_)
     with stage.another_worker() as second:
         over = threading.Event()
-        with ThreadPoolExecutor(4) as browsers:
-            busy = [browsers.submit(_change_minds, round_, readers, over) for _ in range(4)]
+        with ThreadPoolExecutor(BROWSERS) as browsers:
+            busy = [browsers.submit(_change_minds, round_, readers, over) for _ in range(BROWSERS)]
             try:
                 round_.publish()
                 stage.wait_for_end(round_.alert_id)
@@ -86,7 +87,7 @@ def write_at_once(round_: Round) -> None:
 @drill("11", "50 publish the same article at once")
 def publish_at_once(round_: Round) -> None:
     stage = round_.stage
-    stage.enlist(round_.readers)
+    round_.have_few()
     stage.push.control.begin_wave()
     with stage.db.read() as session:
         newest = session.scalars(select(func.max(Alert.id))).one() or 0

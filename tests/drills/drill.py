@@ -13,6 +13,8 @@ from notifier.rehearsal.deployment import wait_until
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 FULL_SIZE = 10_000
+FEW = 4
+"""The part of the readers that is enough where nothing breaks while they are sent to."""
 
 
 @dataclass
@@ -83,6 +85,11 @@ class Round:
         self.result.notes.append(f"{unrecorded} unrecorded at most")
         allowed = processes * (CHECKPOINT + CONCURRENCY)
         self.require(unrecorded <= allowed, f"{unrecorded} were sent and not recorded")
+
+    def have_few(self) -> None:
+        """Have some of the readers: for what goes wrong before anything is sent."""
+        self.readers //= FEW
+        self.stage.enlist(self.readers)
 
     def publish(self) -> None:
         self.alert_id = self.stage.publish()

@@ -85,7 +85,7 @@ def stop_past_the_lease(round_: Round) -> None:
 @drill("10", "web is killed between commit and wake-up")
 def kill_before_the_ring(round_: Round) -> None:
     stage, web = round_.stage, round_.stage.programs["web"]
-    stage.enlist(round_.readers)
+    round_.have_few()
     stage.push.control.begin_wave()
     before = _newest_alert(round_)
     stage.web_relay.go_deaf(new_ones_too=True)  # the ring hangs after the commit

@@ -12,6 +12,7 @@ import redis
 from drills.broker_relay import Relay
 from drills.front import Front
 from drills.stream_limit import StreamLimit
+from kombu import Connection
 from postgresql import Cluster
 from sqlalchemy import delete, func, select, update
 
@@ -40,6 +41,7 @@ from notifier.rehearsal.deployment import (
 )
 from notifier.rehearsal.rehearsal import Rehearsal
 from web.queue import Queue
+from worker import pulse
 
 PROJECT = Path(__file__).parents[2]
 PROCESSES = 2
@@ -140,16 +142,17 @@ class Stage:
         through: tuple[str, ...] = (),
         all_read: bool = False,
         afresh: bool = False,
-    ) -> None:
+    ) -> bool:
         """Have this many readers, and no others; by default those of the last round, if alike.
 
         They come in equal parts `through` each of these origins, or all through the front. With
-        `all_read`, every message is decrypted. A first alert in peace warms everything up.
+        `all_read`, every message is decrypted. A first alert in peace warms everything up. Answers
+        whether they are new.
         """
         through = through or (self.front.origin,)
         wanted = (readers, through, all_read)
         if self._enlisted == wanted and not afresh:
-            return
+            return False
         self.forget_readers()
         for origin in through:
             rehearsal = self.reading_rehearsal if all_read else self.rehearsal
@@ -158,6 +161,7 @@ class Stage:
         if not self._is_warm:
             self.wait_for_end(self.publish())
             self._is_warm = True
+        return True
 
     def enlist_at_both(self, readers: int) -> None:
         """Half of the readers at each of the two push services, in every batch."""
@@ -313,6 +317,21 @@ class Stage:
     def ring(self) -> bool:
         """Put a doorbell into the queue, around the relays; answers whether the broker took it."""
         return self._queue.ring(Job.FAN_OUT)
+
+    def has_a_pulse(self) -> bool:
+        """Whether the worker's consumer takes messages; asks as its supervisor does.
+
+        Several, as one is swallowed by a connection that has fallen silent while it waited. Raises
+        kombu.exceptions.OperationalError when the broker is away.
+        """
+        queue = pulse.queue_of(self.programs["worker"].pid)
+        with Connection(broker_url(self.settings), transport_options={"max_retries": 0}) as broker:
+            for _ in range(3):
+                pulse.ask(broker, queue)
+                time.sleep(0.1)
+                if broker.default_channel.client.llen(queue):
+                    return False
+        return True
 
     def logged_since(self, marks: dict[str, int]) -> dict[str, str]:
         """What each program has logged since `log_marks`."""
