@@ -13,12 +13,13 @@ from drills import every
 from drills.drill import POSTGRESQL, Drill, Result, run_round
 from drills.stage import Stage
 
-STAGES = 2  # of each database
 AT_ONCE = 3
 """Rounds side by side: half of a round's time is waiting, and more would wait for the processor."""
 
 _starting = threading.Lock()  # one at a time: Alembic has one context for the whole process
 
+Turn = tuple[Drill, int]
+Take = Callable[[deque[Turn]], Turn]
 Told = Callable[[Drill, str, int, Result], None]
 
 
@@ -37,7 +38,7 @@ def run(
     postgresql.
     """
     drills = list(drills)
-    work: dict[str, deque[tuple[Drill, int]]] = {}
+    work: dict[str, deque[Turn]] = {}
     for drill in drills:
         for number in range(rounds):
             # Neighbours start on different databases, and each where it would among all drills,
@@ -49,12 +50,12 @@ def run(
     telling = threading.Lock()
     turns = threading.Semaphore(AT_ONCE)
 
-    def run_on(database: str) -> None:
+    def run_on(database: str, take: Take) -> None:
         ahead = work[database]
         while ahead:
             with _stage(database) as stage:
                 stage.enlist(readers)
-                for drill, number in _taken_from(ahead):
+                for drill, number in _taken_from(ahead, take):
                     with turns:
                         result = run_round(drill, stage, readers, seed, number, patience)
                     with telling:
@@ -63,18 +64,19 @@ def run(
                     if result.problems:  # it can have left anything behind, a dead worker even
                         break
 
-    stages = [database for database in sorted(work) for _ in range(STAGES)]
+    # Two stages of each database begin at the two ends, as drills that only wait are neighbours.
+    stages = [(name, take) for name in sorted(work) for take in (deque.popleft, deque.pop)]
     with ThreadPoolExecutor(len(stages) or 1) as pool:
-        for done in [pool.submit(run_on, database) for database in stages]:
+        for done in [pool.submit(run_on, *stage) for stage in stages]:
             done.result()
     return results
 
 
-def _taken_from(ahead: deque[tuple[Drill, int]]) -> Iterator[tuple[Drill, int]]:
+def _taken_from(ahead: deque[Turn], take: Take) -> Iterator[Turn]:
     """What is ahead, one after the other, for several threads."""
     with suppress(IndexError):
         while True:
-            yield ahead.popleft()
+            yield take(ahead)
 
 
 @contextmanager
