@@ -19,10 +19,7 @@ from worker import pulse
 from worker.app import app
 from worker.heart import Heart
 
-COMMAND = (
-    *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-)
+COMMAND = (sys.executable, "-m", "worker")
 
 ASK_EVERY = timedelta(seconds=1)
 STARTS_WITHIN = timedelta(seconds=30)
