@@ -2,10 +2,10 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from notifier import heartbeats, own_messages, subscriptions
 from notifier.clock import boot_time
@@ -25,9 +25,14 @@ PRUNE_EVERY = timedelta(hours=1)
 log = structlog.get_logger()
 
 
-def tick(db: Database, ledger: Ledger) -> None:
-    """Close what time has ended, and ring for what is due."""
-    ledger.tidy()
+def tick(db: Database, ledger: Ledger) -> bool:
+    """Close what time has ended, and ring for what is due; whether all went well."""
+    has_tidied = _do("tidy", ledger.tidy)
+    has_rung = _do("ring", lambda: _ring_for_what_is_due(db, ledger))
+    return has_tidied and has_rung
+
+
+def _ring_for_what_is_due(db: Database, ledger: Ledger) -> None:
     due = ledger.due(most=app.conf.worker_concurrency)
     if due.unplanned:
         ring(Job.FAN_OUT)
@@ -37,6 +42,16 @@ def tick(db: Database, ledger: Ledger) -> None:
         owed = own_messages.is_due(session)
     if owed:
         ring(Job.OWN_MESSAGES)
+
+
+def _do(duty: str, work: Callable[[], object]) -> bool:
+    """Whatever goes wrong with one duty, the others are done, and it is tried again."""
+    try:
+        work()
+    except Exception as error:
+        log.error("clock_failed", duty=duty, error=type(error).__name__)
+        return False
+    return True
 
 
 def main() -> None:
@@ -52,16 +67,13 @@ def main() -> None:
     beat_at = prune_at = boot_time()
     log.info("clock_started")
     while not stop.is_set():
-        try:
-            tick(db, ledger)
-            if boot_time() >= beat_at:
-                heartbeats.beat(db, Program.CLOCK)
-                beat_at = boot_time() + heartbeats.BEAT_EVERY.total_seconds()
-            if boot_time() >= prune_at:
-                subscriptions.prune(db, settings.forget_unseen_after)
-                prune_at = boot_time() + PRUNE_EVERY.total_seconds()
-        except SQLAlchemyError as error:
-            log.error("clock_failed", error=type(error).__name__)
+        went_well = tick(db, ledger)
+        if went_well and boot_time() >= beat_at:  # its silence tells ops that something is wrong
+            _do("beat", lambda: heartbeats.beat(db, Program.CLOCK))
+            beat_at = boot_time() + heartbeats.BEAT_EVERY.total_seconds()
+        if boot_time() >= prune_at:
+            _do("prune", lambda: subscriptions.prune(db, settings.forget_unseen_after))
+            prune_at = boot_time() + PRUNE_EVERY.total_seconds()
         stop.wait(TICK.total_seconds())
     db.close()
 

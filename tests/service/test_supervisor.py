@@ -8,7 +8,10 @@ from signal import SIGKILL, SIGSTOP, Signals
 import psutil
 import pytest
 import requests
+from sqlalchemy import text
 
+from notifier.alerts import Draft, release
+from notifier.db import Database
 from notifier.rehearsal.deployment import (
     Deployment,
     LocalPushService,
@@ -57,6 +60,24 @@ def test_a_worker_whose_supervisor_was_killed_dies_too(deployment: Deployment) -
     supervisor.kill()
     assert len(below) >= 3
     assert psutil.wait_procs(below, timeout=LONG.total_seconds())[1] == []
+
+
+def test_an_alert_that_cannot_be_read_does_not_keep_the_clock_from_ringing_for_others(
+    rehearsal: Rehearsal, deployment: Deployment, push: LocalPushService
+) -> None:
+    rehearsal.enlist(100, [], lambda _: None)
+    damaged = rehearsal.publish()["id"]
+    rehearsal.follow(damaged, LONG)
+    push.control.begin_wave()
+    db = Database(deployment.settings.database)
+    with db.write() as session:
+        session.execute(text("UPDATE alerts SET state = 'closing', closing_as = 'nonsense'"))
+        draft = Draft("Bridge closed", "", "https://news.example.com/bridge")
+        release(session, draft, validity=timedelta(hours=1), released_by="nobody who rings")
+    wait_until(lambda: push.control.report()["accepted"] == 100, LONG, "the other alert")
+    db.close()
+    assert "clock_failed" in deployment.programs["clock"].complaints()
+    assert deployment.programs["clock"].is_running
 
 
 def test_ops_are_told_that_worker_and_clock_are_alive_and_when_the_worker_is_not(
