@@ -20,6 +20,7 @@ from notifier.models import (
     ArticleStatus,
     Reaction,
     ReactionCount,
+    ServiceAnswers,
 )
 
 REVIEW = "/newsroom/alerts/review"
@@ -330,6 +331,23 @@ def test_what_browsers_report_is_shown_as_an_estimate(editor: EditorsBrowser, db
     shown = " ".join(re.sub("<[^>]+>", " ", editor.open(page).text).split())
     assert "Chrome 1,200 0 Firefox 40 12 Together 1,240 12" in shown
     assert "25% of the browsers are asked, and 310 have reported it shown, 3 opened" in shown
+
+
+def test_what_windows_took_and_threw_away_is_shown_beside_what_was_accepted(
+    editor: EditorsBrowser, db: Database
+) -> None:
+    alert_id = send_alert(editor)
+    page = f"/newsroom/alerts/{alert_id}"
+    assert "Thrown away" not in editor.open(page).text
+    with db.write() as session:
+        for name, dropped in (("fcm", 0), ("wns", 4)):
+            session.add(
+                ServiceAnswers(
+                    alert_id=alert_id, push_service=name, answers=9, gone=0, dropped=dropped
+                )
+            )
+    shown = " ".join(re.sub("<[^>]+>", " ", editor.open(page).text).split())
+    assert "Thrown away 4 by WNS: accepted, but" in shown
 
 
 # ---- Stopping --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from flask import Response, flash, make_response, redirect, render_template, req
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
-from notifier import alerts, articles, audience, follow_ups, reactions, reports
+from notifier import alerts, articles, audience, follow_ups, push_services, reactions, reports
 from notifier import sections as sections_
 from notifier.errors import Conflict
 from notifier.models import Alert, AlertState, Level
@@ -122,12 +122,14 @@ def alert(alert_id: int) -> str:
         story = _cards(session, follow_ups.of_story(session, shown.story_id))
         total = reactions.reported(session, [shown]).get(alert_id)
         by_browser = reports.reactions_by_browser(session, shown)
+        dropped = push_services.dropped(session, alert_id)
     return render_template(
         "newsroom/alert.html",
         card=next(card for card in story if card.alert.id == alert_id),
         story=story,
         total=total,
         by_browser=by_browser,
+        dropped=dropped,
         offers=[kind for kind in follow_ups.KINDS if follow_ups.may_follow(shown, kind)],
     )
 
