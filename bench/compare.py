@@ -86,13 +86,12 @@ class Figures:
 
     cpu: dict[str, list[float]] = field(default_factory=dict)
     per_s: dict[str, list[float]] = field(default_factory=dict)
-    peak_mb: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)  # of the service's worker processes
     celery_share: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, name: str, cpu: float, per_s: float, peak_mb: float = 0) -> None:
+    def add(self, name: str, cpu: float, per_s: float) -> None:
         self.cpu.setdefault(name, []).append(cpu)
         self.per_s.setdefault(name, []).append(per_s)
-        self.peak_mb[name] = max(peak_mb, self.peak_mb.get(name, 0))
 
     def ratios(self, target: Target) -> list[float]:
         pairs = zip(self.cpu[target.numerator], self.cpu[target.denominator], strict=True)
@@ -140,9 +139,8 @@ def _measure_service(
     one = running.round()
     if one.counts["accepted"] != subscribers:
         raise UnexpectedAnswerError(f"{name}: {one.counts}")
-    figures.add(
-        name, one.cpu_s / subscribers * 1000, subscribers / one.wall_s, running.worker_peak_mb()
-    )
+    figures.add(name, one.cpu_s / subscribers * 1000, subscribers / one.wall_s)
+    figures.peak_mb[name] = running.worker_peak_mb()
     figures.celery_share.setdefault(name, []).append(one.celery_cpu_s / one.cpu_s)
 
 
@@ -190,7 +188,7 @@ def _report(
             for name, values in figures.cpu.items()
         },
         "per_s": {name: _spread(values) for name, values in figures.per_s.items()},
-        "peak_mb": {name: round(value, 1) for name, value in figures.peak_mb.items() if value},
+        "peak_mb": {name: round(value, 1) for name, value in figures.peak_mb.items()},
         "celery_share": {name: _spread(values) for name, values in figures.celery_share.items()},
         "targets": [_judged(target, figures.ratios(target)) for target in TARGETS],
     }

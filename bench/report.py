@@ -53,11 +53,7 @@ def comparison(figures: dict[str, Any]) -> str:
             f"| {target['name']} | {sign} {target['limit']:g} "
             f"| {target['worst']:.2f} | {target['median']:.2f} | {verdict} |"
         )
-    peaks = [
-        f"{peak:.0f} MB ({name})"
-        for name, peak in figures["peak_mb"].items()
-        if name.startswith("the whole")
-    ]
+    peaks = [f"{peak:.0f} MB ({name})" for name, peak in figures["peak_mb"].items()]
     shares = [
         f"{share['median']:.1%}, at most {share['max']:.1%} ({name})"
         for name, share in figures["celery_share"].items()

@@ -35,7 +35,6 @@ def main(prepare: Callable[[Order, str], Callable[[Subscriptions], list[int]]]) 
         "cpu_s": cpu_seconds() - cpu,
         "wall_s": time.monotonic() - wall,
         "statuses": {str(status): statuses.count(status) for status in set(statuses)},
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(report))  # it is what the bench reads
 

@@ -53,5 +53,4 @@ console.log(JSON.stringify({
   cpu_s: (used.user + used.system) / 1e6,
   wall_s: Number(process.hrtime.bigint() - started) / 1e9,
   statuses,
-  peak_mb: process.resourceUsage().maxRSS / 1024,
 }));
