@@ -1,5 +1,6 @@
 """The loop that joins ledger, push and outcomes: claims batches, sends, settles, checkpoints."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -40,6 +41,12 @@ CHECKPOINT_AFTER = timedelta(milliseconds=250)
 LONGEST_UNSAVED = timedelta(milliseconds=500)
 """What a killed process has sent since its last checkpoint comes twice, so not for longer."""
 
+TAKES_OVER_AFTER = timedelta(seconds=3)
+"""After a failure of the database others get so long to record what they have sent.
+
+All leases may have run out meanwhile, and who comes back first would send it again.
+"""
+
 ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
@@ -67,6 +74,7 @@ class Delivery:
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
         self._saving = True
+        self._failed_at = -math.inf
         self._look_at = 0.0
 
     def run(self, work_for: timedelta, keep_going: Callable[[], bool] = lambda: True) -> None:
@@ -137,7 +145,8 @@ class Delivery:
             return False
         self._health.sync()
         self._ledger.plan()
-        lease = self._ledger.claim()
+        has_been_well_for = boot_time() - self._failed_at
+        lease = self._ledger.claim(take_over=has_been_well_for >= TAKES_OVER_AFTER.total_seconds())
         if lease is None:
             self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
             return False
@@ -229,6 +238,7 @@ class Delivery:
         if self._saving:
             log.error("sending_paused", error=type(error).__name__)
         self._saving = False
+        self._failed_at = boot_time()
 
     def _is_paused(self) -> bool:
         """Whether there is nothing to do but to wait."""

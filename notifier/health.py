@@ -1,5 +1,6 @@
 """What one worker process knows of the push services: whom to leave alone, and until when."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,12 +44,20 @@ class ServiceHealth:
         self._held_until: dict[str, datetime] = {}
         self._probe_at: dict[str, datetime] = {}  # of the open breakers
         self._probing: set[str] = set()
+        self._refused_in_a_row: Counter[str] = Counter()
         self._too_large: set[tuple[int, str]] = set()
         self._to_record: list[_Opening | _Closing] = []
 
     def open_until(self, push_service: str) -> datetime | None:
         """When to try a push service again whose breaker is open; None when it is closed."""
         return self._probe_at.get(push_service)
+
+    def is_in_doubt(self, push_service: str) -> bool:
+        """Whether the last who were sent to were all refused: it may be about to refuse everybody.
+
+        One alone may be refused for a reason of his own.
+        """
+        return self._refused_in_a_row[push_service] > 1
 
     def hold(self, push_service: str, now: datetime) -> datetime | None:
         """Until when the push service is to be left alone; None: the caller sends now.
@@ -96,6 +105,10 @@ class ServiceHealth:
             return
         self._note_throttling(push_service, outcome, now)
         bad = isinstance(outcome, Rejected | Unreachable)
+        if not isinstance(outcome, Rejected):
+            self._refused_in_a_row[push_service] = 0
+        elif not known_bad:
+            self._refused_in_a_row[push_service] += 1
         if push_service in self._probing:
             self._probing.discard(push_service)
             self._probe_answered(push_service, outcome if bad else None)

@@ -137,14 +137,15 @@ class Ledger:
         """Plan up to ten batches of the alert that needs it most; False when none can be."""
         return planning.plan(self._db, self._batch_size)
 
-    def claim(self) -> Lease | None:
+    def claim(self, *, take_over: bool = True) -> Lease | None:
         """Lease a due batch: of the most urgent kind, then of the alert that was served least.
 
-        None when nothing is due. A batch whose worker has died is due when its lease ends.
+        None when nothing is due. A batch whose worker has died is due when its lease ends, unless
+        the caller does not want to `take_over` from others.
         """
         while True:
             with self._db.read() as session:
-                candidates = _candidates(session)
+                candidates = _candidates(session, take_over=take_over)
             if not candidates:
                 return None
             for batch_id in candidates:
@@ -382,9 +383,10 @@ def _may_be_sent(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _candidates(session: Session) -> list[int]:
+def _candidates(session: Session, *, take_over: bool) -> list[int]:
     """Some batches of the alert whose turn it is, in random order."""
     now = now_of(session)
+    is_due = _is_due(now) if take_over else and_(_is_due(now), Batch.claim_token.is_(None))
     served = (
         select(func.count())
         .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
@@ -392,13 +394,13 @@ def _candidates(session: Session) -> list[int]:
     )
     alert_id = session.scalars(
         select(Alert.id)
-        .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, _is_due(now)))
+        .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, is_due))
         .order_by(planning.URGENCY, served, Alert.id)
         .limit(1)
     ).one_or_none()
     if alert_id is None:
         return []
-    due = select(Batch.id).where(Batch.alert_id == alert_id, _is_due(now))
+    due = select(Batch.id).where(Batch.alert_id == alert_id, is_due)
     found = list(session.scalars(due.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
     random.shuffle(found)
     return found

@@ -16,6 +16,8 @@ LAST_TRY = timedelta(seconds=5)
 """How long before an alert expires a push service that fails is tried once more."""
 
 OUR_FAULT_PERHAPS = (400, 401, 403)
+MOST_DOUBTS = 2
+"""So often in a row are those of a batch asked again whom nobody was accepted after."""
 
 
 class Outcomes:
@@ -58,15 +60,20 @@ class Outcomes:
     def settle_refused(self, run: BatchRun) -> None:
         """Settle who was refused, but for those whose push service refuses everybody now.
 
-        That is known by the batch's end, and not before.
+        That is known by the batch's end, and not before; or a little later, when the batch ends
+        just as that begins: then they are asked again.
         """
+        lease = run.lease
         for recipient in run.refused:
             held_until = self._health.open_until(recipient.push_service)
+            in_doubt = self._health.is_in_doubt(recipient.push_service)
+            if held_until is None and in_doubt and lease.rounds < MOST_DOUBTS:
+                held_until = next_try(lease, lease.now())
             if held_until is not None:
                 run.leave(recipient.bit, held_until, recipient.push_service)
             else:
-                run.lease.settle(recipient.bit, "rejected")
-                run.lease.findings.refused.append(recipient.subscription_id)
+                lease.settle(recipient.bit, "rejected")
+                lease.findings.refused.append(recipient.subscription_id)
         run.refused.clear()
 
     def _try_again(

@@ -17,8 +17,9 @@ from rich.table import Table
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--drills", "chosen", default="", help="Numbers, comma-separated. Default: all.")
 @click.option("--readers", default=10_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--at-once", default=campaign.AT_ONCE, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=None, help="Repeats the moments of an earlier run.")
-def main(rounds: int, chosen: str, readers: int, seed: str | None) -> None:
+def main(rounds: int, chosen: str, readers: int, at_once: int, seed: str | None) -> None:
     """Break everything around the delivery engine, and see that nothing is lost."""
     seed = seed or secrets.token_hex(4)
     console = Console(width=150)
@@ -29,7 +30,9 @@ def main(rounds: int, chosen: str, readers: int, seed: str | None) -> None:
     started = time.monotonic()
     numbers = [number.strip() for number in chosen.split(",") if number.strip()]
     drills = [drill for drill in every.DRILLS if not numbers or drill.number in numbers]
-    results = campaign.run(drills, rounds, readers, seed, lambda *result: _tell(console, *result))
+    results = campaign.run(
+        drills, rounds, readers, seed, lambda *result: _tell(console, *result), at_once=at_once
+    )
     outcomes = [(drill, results[drill.number]) for drill in drills]
     console.print(_table(outcomes))
     took = timedelta(seconds=round(time.monotonic() - started))

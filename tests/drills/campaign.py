@@ -31,6 +31,7 @@ def run(
     on_result: Told,
     *,
     patience: float = 1,
+    at_once: int = AT_ONCE,
 ) -> dict[str, list[Result]]:
     """Run the rounds of each drill, by turns on the databases that it is about.
 
@@ -48,7 +49,7 @@ def run(
             work.setdefault(database, deque()).append((drill, number))
     results: dict[str, list[Result]] = {drill.number: [] for drill in drills}
     telling = threading.Lock()
-    turns = threading.Semaphore(AT_ONCE)
+    turns = threading.Semaphore(at_once)
 
     def run_on(database: str, take: Take) -> None:
         ahead = work[database]

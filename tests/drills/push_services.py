@@ -30,19 +30,19 @@ def lose_a_push_service(round_: Round) -> None:
     stage = round_.stage
     round_.readers //= 2  # everybody is sent to twice
     stage.enlist_at_both(round_.readers)
-    with stage.without_readers_of(stage.front.origin):  # as if there were the other one alone
-        in_peace = _other_p99(round_, within=LONG)
-        stage.wait_for_end(round_.alert_id)
+    before = _other_p99_alone(round_)
     lasts = round_.chance.uniform(4, 8)
     round_.result.notes.append(f"503 for {lasts:.1f} s")
     stage.push.control.set_faults([{"status": 503, "for": lasts}])
-    beside = _other_p99(round_, within=LONG)
-    round_.result.notes.append(f"the other's p99 {in_peace:.2f} s in peace, {beside:.2f} s beside")
-    most = in_peace * MOST_HELD_UP + HELD_UP_BY_CHANCE.total_seconds() * round_.patience
-    round_.require(beside <= most, f"the other push service was held up: {beside:.2f} s")
+    beside = _other_p99(round_)
     round_.reckon()
     seen = stage.other_push.control.report()
     round_.require(seen["duplicates"] == seen["lost"] == 0, "the other lost or doubled")
+    # Before and after, as the machine does not always have the same other work.
+    alone = max(before, _other_p99_alone(round_))
+    round_.result.notes.append(f"the other's p99 {alone:.2f} s alone, {beside:.2f} s beside")
+    most = alone * MOST_HELD_UP + HELD_UP_BY_CHANCE.total_seconds() * round_.patience
+    round_.require(beside <= most, f"the other push service was held up: {beside:.2f} s")
 
 
 @drill("13", "429 with Retry-After, in seconds and as a date")
@@ -139,12 +139,21 @@ def end_and_narrow_connections(round_: Round) -> None:
     round_.require(most <= 1, f"{most} streams were open at once, though only one was allowed")
 
 
-def _other_p99(round_: Round, within: timedelta) -> float:
+def _other_p99_alone(round_: Round) -> float:
+    """`_other_p99` in peace, as if there were no other push service."""
+    stage = round_.stage
+    with stage.without_readers_of(stage.front.origin):
+        p99 = _other_p99(round_)
+        stage.wait_for_end(round_.alert_id)
+    return p99
+
+
+def _other_p99(round_: Round) -> float:
     """Publish, and answer when 99% of the other push service's readers had the alert."""
     stage = round_.stage
     round_.publish()
     other = stage.other_push.control
-    wait_until(lambda: other.report()["missing"] == 0, within, "the other push service")
+    wait_until(lambda: other.report()["missing"] == 0, LONG, "the other push service")
     p99: float = other.report()["accepted_within"]["99"]
     return p99
 

@@ -132,8 +132,8 @@ def test_an_alert_that_expires_while_its_batch_is_held_goes_to_nobody_else(
     newsroom.ledger.plan()
 
     class Late(Ledger):
-        def claim(self) -> Lease | None:
-            lease = super().claim()
+        def claim(self, *, take_over: bool = True) -> Lease | None:
+            lease = super().claim(take_over=take_over)
             if lease is not None:
                 lease.alert.expires_at = lease.now()
             return lease

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ledger_steps import plan_all
 from newsroom import Newsroom
+from publication import HOUR
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
@@ -35,9 +36,9 @@ class Broken(Ledger):
             self.failed += 1
             raise OperationalError("UPDATE", {}, ConnectionError("the database is away"))
 
-    def claim(self) -> Lease | None:
+    def claim(self, *, take_over: bool = True) -> Lease | None:
         self._count("claim")
-        return super().claim()
+        return super().claim(take_over=take_over)
 
     def checkpoint(self, leases: Any) -> list[Lease]:
         self._count("checkpoint")
@@ -112,9 +113,9 @@ def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
             self._look()
             return super().checkpoint(leases)
 
-        def claim(self) -> Lease | None:
+        def claim(self, *, take_over: bool = True) -> Lease | None:
             self._look()
-            return super().claim()
+            return super().claim(take_over=take_over)
 
         def finish(self, lease: Lease, **options: Any) -> None:
             self._look()
@@ -130,6 +131,28 @@ def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
     assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 200}
     report = newsroom.control.report()
     assert report["lost"] == report["duplicates"] == 0
+
+
+def test_who_comes_back_first_after_an_outage_leaves_others_the_time_to_record_what_they_sent(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(50)
+    alert = newsroom.release()
+    ledger = Ledger(newsroom.db)
+    plan_all(ledger)
+    assert ledger.claim() is not None
+    (batch,) = newsroom.batches(alert.id)
+    with newsroom.changing(batch) as row:
+        row.lease_until -= HOUR  # the outage was longer than the lease
+    worker = newsroom.worker(Broken(newsroom.db, "claim", range(1, 2)))
+
+    newsroom.deliver(worker)
+    newsroom.deliver(worker)
+    assert newsroom.control.report()["requests"] == 0
+
+    monkeypatch.setattr("notifier.delivery.TAKES_OVER_AFTER", timedelta(0))
+    newsroom.deliver(worker)
+    assert newsroom.control.report()["requests"] == 50, "its holder does not come back"
 
 
 # Rows and code

@@ -105,6 +105,18 @@ def test_a_batch_is_nobody_elses_until_its_lease_ends(
     assert sum(second.seconds_to_accept.values()) == 1
 
 
+def test_nobody_takes_over_who_does_not_want_to(publication: Publication, ledger: Ledger) -> None:
+    publication.add_readers(1)
+    alert = publication.release()
+    plan_all(ledger)
+    assert ledger.claim(take_over=False) is not None, "nobody has had it yet"
+    (batch,) = publication.batches(alert.id)
+    with publication.changing(batch) as row:
+        row.lease_until -= HOUR
+    assert ledger.claim(take_over=False) is None
+    assert ledger.claim() is not None
+
+
 def test_who_lost_the_lease_changes_nothing_any_more(
     publication: Publication, ledger: Ledger
 ) -> None:

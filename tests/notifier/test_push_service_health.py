@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_few_who_are_refused_are_rejected_and_noted_until_they_are_taken_again
     newsroom.control.set_faults([{"status": 403, "share": 0.1}])
     (rule,) = newsroom.control.faults()
     alert = newsroom.release()
-    newsroom.deliver()
+    newsroom.deliver_until_over(alert)
     rejected = rule["count"]
     accepted = 200 - rejected
     assert newsroom.counts(alert.id) == {
@@ -153,6 +154,34 @@ def test_a_few_who_are_refused_are_rejected_and_noted_until_they_are_taken_again
     newsroom.deliver()
     assert newsroom.counts(second.id) == {"audience": 200, "accepted": 200}
     assert refused(newsroom) == 0
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_who_is_refused_at_a_batchs_end_is_asked_again_as_it_may_be_the_push_services_fault(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, is_back: bool
+) -> None:
+    newsroom.opt_in(100)
+    answers = count(1)
+    poll = newsroom.sender.poll
+
+    def refuse_the_last_four(*options: Any) -> list[tuple[Any, Any]]:
+        return [
+            (token, outcome if next(answers) <= 96 else Rejected(403))
+            for token, outcome in poll(*options)
+        ]
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_the_last_four)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 96, "waiting": 4}
+    if is_back:
+        monkeypatch.undo()
+    newsroom.deliver_until_over(alert)
+
+    became = {"accepted": 100} if is_back else {"accepted": 96, "rejected": 4}
+    assert newsroom.counts(alert.id) == {"audience": 100} | became
+    assert refused(newsroom) == (0 if is_back else 4)
+    assert next(answers) - 1 == (100 if is_back else 108), "asked three times at most"
 
 
 def test_a_failing_push_service_does_not_hold_up_another(
