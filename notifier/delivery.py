@@ -191,7 +191,8 @@ class Delivery:
         elif (held_until := self._health.hold(push_service, now)) is not None:
             run.leave(recipient.bit, held_until, push_service)
         elif run.is_mixed and self._flows.crowds(push_service, self._room, boot_time()):
-            run.leave(recipient.bit, next_try(lease, now), push_service)
+            # Soon, as nothing was fruitless: it is slow, and has as much as it is to have.
+            run.leave(recipient.bit, next_try(lease, now, rounds=0), push_service)
         else:
             message = self._messages.of(lease.alert, ttl, declarative=push_service == "apple")
             run.in_flight += 1

@@ -68,7 +68,7 @@ class Outcomes:
             held_until = self._health.open_until(recipient.push_service)
             in_doubt = self._health.is_in_doubt(recipient.push_service)
             if held_until is None and in_doubt and lease.rounds < MOST_DOUBTS:
-                held_until = next_try(lease, lease.now())
+                held_until = next_try(lease, lease.now(), lease.rounds)
             if held_until is not None:
                 run.leave(recipient.bit, held_until, recipient.push_service)
             else:
@@ -83,16 +83,16 @@ class Outcomes:
         if isinstance(outcome, Unreachable) and outcome.ambiguous:
             lease.note_uncertain(recipient.bit)
         if outcome.retry_after is None:
-            run.leave(recipient.bit, next_try(lease, now), recipient.push_service)
+            run.leave(recipient.bit, next_try(lease, now, lease.rounds), recipient.push_service)
         else:
             until = lease.findings.hold(subscription_id, now + outcome.retry_after)
             self._holds.add(subscription_id, until)
             run.leave(recipient.bit, until)
 
 
-def next_try(lease: Lease, now: datetime) -> datetime:
-    """When to try again where nobody has said when: once more before the alert expires, too."""
-    until = now + _backoff(lease.rounds)
+def next_try(lease: Lease, now: datetime, rounds: int) -> datetime:
+    """When to try again after so many fruitless rounds: once more before the alert expires, too."""
+    until = now + _backoff(rounds)
     last = lease.alert.expires_at - LAST_TRY
     return last if now < last < until else until
 
