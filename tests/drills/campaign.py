@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import postgresql
@@ -49,28 +49,59 @@ def run(
             work.setdefault(database, deque()).append((drill, number))
     results: dict[str, list[Result]] = {drill.number: [] for drill in drills}
     telling = threading.Lock()
-    turns = threading.Semaphore(at_once)
+    places = _Places(at_once)
 
-    def run_on(database: str, take: Take) -> None:
-        ahead = work[database]
-        while ahead:
-            with _stage(database) as stage:
-                stage.enlist(readers)
-                for drill, number in _taken_from(ahead, take):
-                    with turns:
-                        result = run_round(drill, stage, readers, seed, number, patience)
-                    with telling:
-                        results[drill.number].append(result)
-                        on_result(drill, database, number, result)
-                    if result.problems:  # it can have left anything behind, a dead worker even
-                        break
+    with ExitStack() as exits:
 
-    # Two stages of each database begin at the two ends, as drills that only wait are neighbours.
-    stages = [(name, take) for name in sorted(work) for take in (deque.popleft, deque.pop)]
-    with ThreadPoolExecutor(len(stages) or 1) as pool:
-        for done in [pool.submit(run_on, *stage) for stage in stages]:
-            done.result()
+        def new_stage(database: str) -> Stage:
+            with _starting:
+                stage = exits.enter_context(_stage(database))
+            stage.enlist(readers)
+            return stage
+
+        def run_on(database: str, take: Take, stage: Stage) -> None:
+            for drill, number in _taken_from(work[database], take):
+                with places.taken(all_of_them=drill.alone):
+                    result = run_round(drill, stage, readers, seed, number, patience)
+                with telling:
+                    results[drill.number].append(result)
+                    on_result(drill, database, number, result)
+                if result.problems:  # it can have left anything behind, a dead worker even
+                    stage.close()
+                    stage = new_stage(database)
+
+        # Two stages of each database begin at the two ends, as drills that only wait are
+        # neighbours; all are up before anything is measured.
+        stages = [
+            (name, take, new_stage(name))
+            for name in sorted(work)
+            for take in (deque.popleft, deque.pop)
+        ]
+        with ThreadPoolExecutor(len(stages) or 1) as pool:
+            for done in [pool.submit(run_on, *stage) for stage in stages]:
+                done.result()
     return results
+
+
+class _Places:
+    """For rounds that run side by side."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._free = threading.Semaphore(count)
+        self._taking_all = threading.Lock()
+
+    @contextmanager
+    def taken(self, *, all_of_them: bool) -> Iterator[None]:
+        """Wait for a place, or for all of them, and hold it until the block ends."""
+        count = self._count if all_of_them else 1
+        with self._taking_all if all_of_them else nullcontext():  # or two would have some each
+            for _ in range(count):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release(count)
 
 
 def _taken_from(ahead: deque[Turn], take: Take) -> Iterator[Turn]:
@@ -90,6 +121,4 @@ def _stage(database: str) -> Iterator[Stage]:
         folder = exits.enter_context(tempfile.TemporaryDirectory(prefix="drills-"))
         # nginx's worker is another user, who must be able to get at its files.
         Path(folder).chmod(0o755)
-        with _starting:
-            stage = exits.enter_context(Stage(database, Path(folder) / "stage", cluster))
-        yield stage
+        yield exits.enter_context(Stage(database, Path(folder) / "stage", cluster))

@@ -190,24 +190,28 @@ class Round:
 
 @dataclass(frozen=True)
 class Drill:
-    """A drill: its number in the list, what breaks, and the databases it is about."""
+    """A drill: its number in the list, what breaks, and the databases it is about.
+
+    `alone`: it measures what other rounds beside it would change.
+    """
 
     number: str
     title: str
     databases: tuple[str, ...]
     run: Callable[[Round], None]
+    alone: bool = False
 
 
 ALL: list[Drill] = []
 
 
 def drill(
-    number: str, title: str, *databases: str
+    number: str, title: str, *databases: str, alone: bool = False
 ) -> Callable[[Callable[[Round], None]], Callable[[Round], None]]:
     """Enter a function in the list of drills; it runs a round. Databases take turns."""
 
     def enter(run: Callable[[Round], None]) -> Callable[[Round], None]:
-        ALL.append(Drill(number, title, databases or (SQLITE, POSTGRESQL), run))
+        ALL.append(Drill(number, title, databases or (SQLITE, POSTGRESQL), run, alone))
         return run
 
     return enter

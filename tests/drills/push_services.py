@@ -25,7 +25,7 @@ HARM_ENDS_WITHIN = timedelta(seconds=45)
 MOST_GROWTH = 30 * 1024**2
 
 
-@drill("12", "one of two push services answers 503 for a while")
+@drill("12", "one of two push services answers 503 for a while", alone=True)
 def lose_a_push_service(round_: Round) -> None:
     stage = round_.stage
     round_.readers //= 2  # everybody is sent to twice

@@ -89,6 +89,10 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything. Closing twice is fine."""
         self._exits.close()
 
     def _start(self, exits: ExitStack) -> None:
