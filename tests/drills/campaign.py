@@ -66,8 +66,10 @@ def run(
                 with telling:
                     results[drill.number].append(result)
                     on_result(drill, database, number, result)
-                if result.problems:  # it can have left anything behind, a dead worker even
-                    stage.close()
+                if result.problems:
+                    # It can have left anything behind: a dead worker, a database that is down.
+                    with suppress(Exception):
+                        stage.close()
                     stage = new_stage(database)
 
         # Two stages of each database begin at the two ends, as drills that only wait are
