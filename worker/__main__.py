@@ -1,6 +1,6 @@
 """`python -m worker`: one Celery worker, which the supervisor starts and watches.
 
-Started without Celery's own command line, whose imports take 8 MB in every process.
+Started without Celery's own command line, whose imports take memory in every process.
 """
 
 import sys

@@ -17,7 +17,13 @@ from rich.table import Table
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--drills", "chosen", default="", help="Numbers, comma-separated. Default: all.")
 @click.option("--readers", default=10_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--at-once", default=campaign.AT_ONCE, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--at-once",
+    default=campaign.AT_ONCE,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rounds side by side.",
+)
 @click.option("--seed", default=None, help="Repeats the moments of an earlier run.")
 def main(rounds: int, chosen: str, readers: int, at_once: int, seed: str | None) -> None:
     """Break everything around the delivery engine, and see that nothing is lost."""
