@@ -76,15 +76,23 @@ class Delivery:
         self._saving = True
         self._failed_at = -math.inf
         self._look_at = 0.0
+        self._call_others: Callable[[], object] = lambda: None
 
-    def run(self, work_for: timedelta, keep_going: Callable[[], bool] = lambda: True) -> None:
-        """Claim and send for `work_for`, then finish what was claimed and return.
+    def run(
+        self,
+        work_for: timedelta,
+        keep_going: Callable[[], bool] = lambda: True,
+        call_others: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Plan, claim and send for `work_for`, then finish what was claimed and return.
 
         Returns earlier when nothing is due, or soon after `keep_going` says no: then what has
-        not been sent is given back for others to send. Plans alerts that nobody has planned yet,
-        so that a new alert never waits for a free worker.
+        not been sent is given back for others to send. Alerts are planned a step at a time
+        between batches. `call_others` is called when there is suddenly something for others, too;
+        nothing of this process is on its way then, so it may take a moment.
         """
         leave_at = boot_time() + work_for.total_seconds()
+        self._call_others = call_others
         self._look_at = 0.0
         self._saving = True
         try:
@@ -144,14 +152,24 @@ class Delivery:
         if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
             return False
         self._health.sync()
-        self._ledger.plan()
-        has_been_well_for = boot_time() - self._failed_at
-        lease = self._ledger.claim(take_over=has_been_well_for >= TAKES_OVER_AFTER.total_seconds())
+        lease = self._next_lease()
         if lease is None:
             self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
             return False
         self._runs.append(BatchRun(lease))
         return True
+
+    def _next_lease(self) -> Lease | None:
+        take_over = boot_time() - self._failed_at >= TAKES_OVER_AFTER.total_seconds()
+        if self._runs:
+            self._ledger.plan()
+            return self._ledger.claim(take_over=take_over)
+        # What others have planned goes out at once, before more is planned.
+        lease = self._ledger.claim(take_over=take_over)
+        if lease is None and self._ledger.plan():
+            self._call_others()
+            lease = self._ledger.claim(take_over=take_over)
+        return lease
 
     def _recipients(self, run: BatchRun) -> list[Recipient]:
         """Those of a batch who wait and may be sent to now, the first of them last."""

@@ -10,7 +10,6 @@ from notifier.keys import secret
 class Job(StrEnum):
     """A job's name; each has a queue of the same name."""
 
-    FAN_OUT = "notifier.fan_out"
     DELIVER = "notifier.deliver"
     OWN_MESSAGES = "notifier.own_messages"
 

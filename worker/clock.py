@@ -34,10 +34,8 @@ def tick(db: Database, ledger: Ledger) -> bool:
 
 def _ring_for_what_is_due(db: Database, ledger: Ledger) -> None:
     due = ledger.due(most=app.conf.worker_concurrency)
-    if due.unplanned:
-        ring(Job.FAN_OUT)
-    if due.batches:
-        ring(Job.DELIVER, times=due.batches)
+    if due.unplanned or due.batches:
+        ring(Job.DELIVER, times=max(due.batches, 1))
     with db.read() as session:
         owed = own_messages.is_due(session)
     if owed:

@@ -10,22 +10,19 @@ from worker.doorbell import ring
 WORK_FOR = timedelta(seconds=20)
 
 
-@app.task(name=Job.FAN_OUT.value)
-def fan_out() -> None:
-    """Plan every alert that is not wholly planned; others send what is planned meanwhile."""
-    while not process.leaving.is_set() and process.current().ledger.plan():
-        ring(Job.DELIVER, times=app.conf.worker_concurrency)
-
-
 @app.task(name=Job.DELIVER.value)
 def deliver() -> None:
-    """Work on whatever is due, and let another go on after a while.
+    """Plan and send whatever is due, with the others' help, and let another go on after a while.
 
     While a large alert goes out every process is busy here, so messages of readers' own get a turn
     at the end: they wait for one such task at most, and an alert never waits for them.
     """
     worker = process.current()
-    worker.delivery.run(WORK_FOR, keep_going=lambda: not process.leaving.is_set())
+    worker.delivery.run(
+        WORK_FOR,
+        keep_going=lambda: not process.leaving.is_set(),
+        call_others=lambda: ring(Job.DELIVER, times=app.conf.worker_concurrency),
+    )
     if not process.leaving.is_set():
         worker.own_messages.send_some()
     if worker.ledger.due(most=1).batches:

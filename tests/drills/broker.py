@@ -90,4 +90,4 @@ def _takes_doorbells(round_: Round) -> bool:
     with round_.stage.broker() as broker:
         rung = round_.stage.ring()
         time.sleep(0.1)
-        return rung and broker.llen(Job.FAN_OUT.value) == 0
+        return rung and broker.llen(Job.DELIVER.value) == 0

@@ -320,7 +320,7 @@ class Stage:
 
     def ring(self) -> bool:
         """Put a doorbell into the queue, around the relays; answers whether the broker took it."""
-        return self._queue.ring(Job.FAN_OUT)
+        return self._queue.ring(Job.DELIVER)
 
     def has_a_pulse(self) -> bool:
         """Whether the worker's consumer takes messages; asks as its supervisor does.

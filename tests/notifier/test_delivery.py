@@ -38,6 +38,49 @@ def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:
     assert report["topics"] == [f"story-{alert.story_id}"]
 
 
+def test_the_first_messages_are_sent_and_others_called_before_all_are_planned(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(1200)
+    alert = newsroom.release()
+    accepted_when_planning, planned_when_calling = [], []
+
+    class Watched(Ledger):
+        def plan(self) -> bool:
+            accepted_when_planning.append(newsroom.control.report()["accepted"])
+            return super().plan()
+
+    delivery = newsroom.worker(Watched(newsroom.db, batch_size=110))
+    newsroom.deliver(
+        delivery,
+        call_others=lambda: planned_when_calling.append(len(newsroom.batches(alert.id))),
+    )
+
+    first, second, *_ = accepted_when_planning
+    assert first == 0
+    assert second > 0
+    assert planned_when_calling == [10], "of the eleven batches"
+    assert newsroom.counts(alert.id) == {"audience": 1200, "accepted": 1200}
+
+
+def test_what_is_planned_already_is_sent_before_more_is_planned(newsroom: Newsroom) -> None:
+    newsroom.opt_in(1200)
+    alert = newsroom.release()
+    ledger = Ledger(newsroom.db, batch_size=110)
+    ledger.plan()
+    planned_when_claiming = []
+
+    class Watched(Ledger):
+        def claim(self, *, take_over: bool = True) -> Lease | None:
+            planned_when_claiming.append(len(newsroom.batches(alert.id)))
+            return super().claim(take_over=take_over)
+
+    newsroom.deliver(newsroom.worker(Watched(newsroom.db, batch_size=110)))
+
+    assert planned_when_claiming[0] == 10
+    assert newsroom.counts(alert.id) == {"audience": 1200, "accepted": 1200}
+
+
 def test_a_reader_decrypts_what_was_rendered(newsroom: Newsroom) -> None:
     (browser,) = newsroom.opt_in(1, keep=True)
     alert = newsroom.release("Brücke gesperrt 🚧", body="Bis auf Weiteres.")

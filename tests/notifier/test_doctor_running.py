@@ -113,6 +113,22 @@ def test_an_alert_that_nobody_plans_is_trouble(db: Database, publication: Public
     assert troubled(db) == {"queue"}
 
 
+def test_an_audience_that_is_planned_while_its_first_batches_are_sent_is_no_trouble(
+    db: Database, publication: Publication
+) -> None:
+    publication.add_readers(12)
+    alert = publication.release()
+    with publication.changing(alert) as row:
+        row.released_at -= timedelta(minutes=2)
+    ledger = Ledger(db, batch_size=1)
+    ledger.plan()
+
+    claimed(ledger)
+
+    assert troubled(db) == set()
+    assert "Alerts to be planned: 1, being sent: 1 batch" in examined(db)["queue"].text
+
+
 def test_an_alert_whose_planning_fails_is_named(
     db: Database, publication: Publication, ledger: Ledger
 ) -> None:

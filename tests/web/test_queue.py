@@ -81,13 +81,13 @@ def test_a_breaking_article_rings_once_and_the_ring_names_no_article(
     url = "/api/v1/articles/4711"
 
     client.put(url, json=ARTICLE, headers=bearer)
-    assert broker.llen(Job.FAN_OUT.value) == 0
+    assert broker.llen(Job.DELIVER.value) == 0
     for _ in range(3):
         client.put(url, json=ARTICLE | {"breaking": True}, headers=bearer)
 
-    (message,) = broker.lrange(Job.FAN_OUT.value, 0, -1)
+    (message,) = broker.lrange(Job.DELIVER.value, 0, -1)
     envelope = json.loads(message)
-    assert envelope["headers"]["task"] == Job.FAN_OUT.value
+    assert envelope["headers"]["task"] == Job.DELIVER.value
     assert envelope["content-type"] == "application/json"
     assert b"4711" not in message
 
@@ -118,7 +118,7 @@ def test_a_broker_that_is_down_is_left_alone_for_a_while_and_its_password_in_no_
 ) -> None:
     queue = Queue(f"redis://:s3cret@127.0.0.1:{settings.broker_port}/0")
 
-    assert [queue.ring(Job.FAN_OUT) for _ in range(20)] == [False] * 20
+    assert [queue.ring(Job.DELIVER) for _ in range(20)] == [False] * 20
 
     written = "".join(capsys.readouterr())
     assert written.count("broker_unreachable") == 1

@@ -72,7 +72,7 @@ def follow_up_alert(alert_id: int, body: schemas.FollowUpBody) -> Answer:
         )
         answer = _answer(session, alert)
     if released:
-        services().queue.ring(Job.FAN_OUT)
+        services().queue.ring(Job.DELIVER)
     return answer, 201 if released else 200
 
 

@@ -50,7 +50,7 @@ def put_article(article_id: str, body: schemas.ArticleBody) -> Answer:
         )
         answer = schemas.PublishedAnswer.of(published)
     if published.raised:
-        services().queue.ring(Job.FAN_OUT)
+        services().queue.ring(Job.DELIVER)
     return answer, 201 if published.created else 200
 
 

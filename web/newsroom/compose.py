@@ -62,7 +62,7 @@ def send() -> Response:
     if alert is None:
         return make_response(home_page(text, wrong=wrong), 422)
     if released:
-        services().queue.ring(Job.FAN_OUT)
+        services().queue.ring(Job.DELIVER)
         flash("Your alert is on its way.", "done")
     else:
         flash("This alert had been sent already. It was not sent a second time.", "done")

@@ -110,7 +110,7 @@ def send_follow_up(alert_id: int, kind: str) -> Response:
     except Conflict as error:
         return _refused(after, wanted, text, error)
     if released:
-        services().queue.ring(Job.FAN_OUT)
+        services().queue.ring(Job.DELIVER)
         flash(f"Your {wanted} is on its way.", "done")
     else:
         flash(f"This {wanted} had been sent already. It was not sent a second time.", "done")
