@@ -1,17 +1,17 @@
 """The ledger: leases batches to workers, and records what became of every reader."""
 
 import math
-import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
-from notifier import alerts, findings, latency, planning
+from notifier import alerts, backlog, findings, latency, planning
+from notifier.backlog import Backlog, Due
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
 from notifier.findings import Findings
@@ -21,8 +21,6 @@ BATCH_SIZE = 1_000
 LEASE = timedelta(seconds=15)
 MOST_FUTILE_CLAIMS = 5
 RETRY_AFTER_A_CRASH = timedelta(seconds=2)
-
-_CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
 
 
 class LeaseLost(Exception):
@@ -106,25 +104,6 @@ class Lease:
                 self.settle(bit, count)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What waits to be worked on now; `batches` counts no further than it was asked to."""
-
-    unplanned: int
-    batches: int
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """All that waits, and since when; `in_work` are the batches that somebody holds."""
-
-    unplanned: int
-    unplanned_since: datetime | None
-    due: int
-    due_since: datetime | None
-    in_work: int
-
-
 class Ledger:
     """Every change of batches goes through here; each method is a transaction of its own."""
 
@@ -145,7 +124,7 @@ class Ledger:
         """
         while True:
             with self._db.read() as session:
-                candidates = _candidates(session, take_over=take_over)
+                candidates = backlog.candidates(session, take_over=take_over)
             if not candidates:
                 return None
             for batch_id in candidates:
@@ -184,7 +163,7 @@ class Ledger:
             .where(
                 Batch.id == batch_id,
                 Batch.claim_token.is_not_distinct_from(previous),
-                _is_due(now),
+                backlog.is_due(now),
                 exists().where(Alert.id == Batch.alert_id, Alert.state == AlertState.RELEASED),
             )
             .values(values)
@@ -282,37 +261,12 @@ class Ledger:
     def due(self, most: int) -> Due:
         """What waits to be worked on now; counts at most `most` batches."""
         with self._db.read() as session:
-            unplanned = planning.plannable(session)
-            now = now_of(session)
-            due = (
-                select(Batch.id)
-                .join(Alert, Alert.id == Batch.alert_id)
-                .where(_may_be_sent(now), _is_due(now))
-                .limit(most)
-            )
-            return Due(
-                unplanned, session.scalars(select(func.count()).select_from(due.subquery())).one()
-            )
+            return backlog.due(session, most)
 
     def backlog(self) -> Backlog:
         """All that waits; unlike `due` it counts everything, for people who ask."""
         with self._db.read() as session:
-            now = now_of(session)
-            since = func.min(func.coalesce(Batch.lease_until, Batch.not_before))
-            due, due_since = session.execute(
-                select(func.count(), since)
-                .select_from(Batch)
-                .join(Alert, Alert.id == Batch.alert_id)
-                .where(_may_be_sent(now), _is_due(now))
-            ).one()
-            in_work = select(func.count()).where(Batch.is_open, Batch.lease_until > now)
-            return Backlog(
-                unplanned=planning.plannable(session),
-                unplanned_since=planning.waiting_since(session),
-                due=due,
-                due_since=due_since,
-                in_work=session.scalars(in_work).one(),
-            )
+            return backlog.count_all(session)
 
     def tidy(self) -> None:
         """What only time brings about: alerts expire, and what died in mid-work is closed."""
@@ -365,42 +319,3 @@ def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None
 def _futile_claims(batch: Batch) -> int:
     """How many claims in a row have settled nobody, the one that has just ended among them."""
     return batch.futile_claims + 1 if batch.waiting == batch.waiting_at_claim else 0
-
-
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return and_(
-        Batch.is_open,
-        Batch.not_before <= now,
-        or_(Batch.lease_until.is_(None), Batch.lease_until <= now),
-    )
-
-
-def _may_be_sent(now: datetime) -> ColumnElement[bool]:
-    """The condition that an alert's batches may be claimed, those of them that are due."""
-    # The earlier alert's last messages must be out before the one that supersedes it starts.
-    return and_(
-        Alert.state == AlertState.RELEASED, Alert.expires_at > now, ~alerts.earlier_is_sent(now)
-    )
-
-
-def _candidates(session: Session, *, take_over: bool) -> list[int]:
-    """Some batches of the alert whose turn it is, in random order."""
-    now = now_of(session)
-    is_due = _is_due(now) if take_over else and_(_is_due(now), Batch.claim_token.is_(None))
-    served = (
-        select(func.count())
-        .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
-        .scalar_subquery()
-    )
-    alert_id = session.scalars(
-        select(Alert.id)
-        .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, is_due))
-        .order_by(planning.URGENCY, served, Alert.id)
-        .limit(1)
-    ).one_or_none()
-    if alert_id is None:
-        return []
-    due = select(Batch.id).where(Batch.alert_id == alert_id, is_due)
-    found = list(session.scalars(due.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
-    random.shuffle(found)
-    return found

@@ -122,19 +122,24 @@ def _plan_step(session: Session, alert: Alert, batch_size: int) -> None:
     become = "waiting" if alert.closing_as is None else alerts.COUNT_OF_ENDING[alert.closing_as]
     most = batch_size * BATCHES_A_STEP
     ids = _ids_below(session, alert, most)
-    for start in range(0, len(ids), batch_size):
-        members = list(ids[start : start + batch_size])
-        batch = Batch(
+    groups = [list(ids[start : start + batch_size]) for start in range(0, len(ids), batch_size)]
+    batches = [
+        Batch(
             alert_id=alert.id,
-            size=len(members),
-            lowest_id=members[-1],
+            size=len(group),
+            lowest_id=group[-1],
             is_open=alert.closing_as is None,
             not_before=now,
-            **{"waiting": 0, become: len(members)},
+            **{"waiting": 0, become: len(group)},
         )
-        session.add(batch)
-        session.flush()
-        session.add(BatchMembers(batch_id=batch.id, subscription_ids=members))
+        for group in groups
+    ]
+    session.add_all(batches)
+    session.flush()  # gives them their ids
+    session.add_all(
+        BatchMembers(batch_id=batch.id, subscription_ids=group)
+        for batch, group in zip(batches, groups, strict=True)
+    )
     if ids:
         alert.plan_below = ids[-1]
     if len(ids) < most:

@@ -7,9 +7,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from notifier import heartbeats, push_services
+from notifier.backlog import Backlog
 from notifier.db import Database, now_of
 from notifier.doctor.finding import Finding, there, trouble, unseen
-from notifier.ledger import Backlog, Ledger
+from notifier.ledger import Ledger
 from notifier.models import Alert, AlertState, OpenBreaker, Program
 
 WAITS_TOO_LONG = timedelta(minutes=1)

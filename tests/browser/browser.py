@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from desktop import Desktop
+
 T = TypeVar("T")
 
 Answer = Literal["granted", "denied"]
@@ -62,6 +64,8 @@ class Browser(ABC):
 
     name: str
     push: PushRoute
+    desktop: Desktop
+    """Where its notifications appear."""
 
     @abstractmethod
     def open(self, url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from browser import PATIENCE, Answer, Browser, PageError
+from desktop import Desktop
 from google_push import GooglePush
 from playwright.sync_api import Error, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
@@ -30,8 +31,9 @@ CLOSED_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND" + "".join(
 
 
 class Chromium(Browser):
-    """Chromium whose push messages come from `push` and whose notifications go to the desktop
-    that `environment` names; with `headed`, its windows open on the screen that that names too.
+    """Chromium whose push messages come from `push` and whose notifications go to `desktop`.
+
+    With `headed`, its windows open on the screen that `environment` names.
 
     A headless Chromium has no permission prompt to click: `answer_permission` sets the answer
     that the prompt would have given, for the origin of the open page.
@@ -40,8 +42,14 @@ class Chromium(Browser):
     name = "Chromium"
 
     def __init__(
-        self, push: GooglePush, environment: dict[str, str], *, headed: bool = False
+        self,
+        push: GooglePush,
+        desktop: Desktop,
+        environment: dict[str, str] | None = None,
+        *,
+        headed: bool = False,
     ) -> None:
+        self.desktop = desktop
         self._headless = not headed
         self.push = push.route
         self._program = find_program("chromium", package="chromium")
@@ -50,7 +58,8 @@ class Chromium(Browser):
         self._environment: dict[str, str | float | bool] = {
             **os.environ,
             "HOME": self._profile.name,
-            **environment,
+            **desktop.environment(),
+            **(environment or {}),
         }
         self._answers: dict[str, Answer] = {}
         self._running = ExitStack()

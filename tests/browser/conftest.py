@@ -40,13 +40,13 @@ def google_push() -> Iterator[GooglePush]:
 
 @pytest.fixture
 def firefox(mozilla_push: PushService, desktop: Desktop) -> Iterator[Firefox]:
-    with Firefox(mozilla_push.origin, desktop.environment()) as firefox:
+    with Firefox(mozilla_push.origin, desktop) as firefox:
         yield firefox
 
 
 @pytest.fixture
 def chromium(google_push: GooglePush, desktop: Desktop) -> Iterator[Chromium]:
-    with Chromium(google_push, desktop.environment()) as chromium:
+    with Chromium(google_push, desktop) as chromium:
         yield chromium
 
 
@@ -94,28 +94,25 @@ def site(publishers: Publishers, service: Deployment) -> Site:
     return publishers.new_site(service.settings.base_url)
 
 
-@pytest.fixture(scope="module")
-def screen() -> Iterator[Desktop]:
-    """Where the notifications of the file's readers appear."""
-    with Desktop() as desktop:
-        yield desktop
-
-
 @pytest.fixture(scope="module", params=["firefox", "chromium"])
 def reader(
-    request: pytest.FixtureRequest,
-    mozilla_push: PushService,
-    google_push: GooglePush,
-    screen: Desktop,
+    request: pytest.FixtureRequest, mozilla_push: PushService, google_push: GooglePush
 ) -> Iterator[Browser]:
     """Runs the test once with each browser, which the file's tests share."""
-    browser: Browser
-    if request.param == "firefox":
-        browser = Firefox(mozilla_push.origin, screen.environment())
-    else:
-        browser = Chromium(google_push, screen.environment())
-    with browser:
-        yield browser
+    with Desktop() as desktop:
+        browser: Browser
+        if request.param == "firefox":
+            browser = Firefox(mozilla_push.origin, desktop)
+        else:
+            browser = Chromium(google_push, desktop)
+        with browser:
+            yield browser
+
+
+@pytest.fixture
+def screen(reader: Browser) -> Desktop:
+    """Where the notifications of the file's reader appear."""
+    return reader.desktop
 
 
 @pytest.fixture(scope="module")

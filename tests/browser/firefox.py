@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from bidi import BidiError, BidiSession
 from browser import PATIENCE, POLL_INTERVAL, Answer, Browser, PageError, PushRoute
+from desktop import Desktop
 from programs import find_program
 
 START_TIMEOUT = timedelta(seconds=60)
@@ -88,7 +89,7 @@ async (selector) => {
 
 class Firefox(Browser):
     """Headless Firefox whose push messages come from the autopush service at `push_origin`
-    (`http://localhost:…`) and whose notifications go to the desktop that `environment` names.
+    (`http://localhost:…`) and whose notifications go to `desktop`; `environment` is its own.
 
     `answer_permission` clicks the buttons of the real permission prompt: of one that is open
     already, or of the next.
@@ -96,12 +97,15 @@ class Firefox(Browser):
 
     name = "Firefox"
 
-    def __init__(self, push_origin: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, push_origin: str, desktop: Desktop, environment: dict[str, str] | None = None
+    ) -> None:
+        self.desktop = desktop
         self.push = PushRoute(push_origin)
         self._program = find_program("firefox-esr", "firefox", package="firefox-esr")
         self._directory = TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True)
         home = {"HOME": self._directory.name, "TMPDIR": self._directory.name}
-        self._environment = os.environ | home | environment
+        self._environment = os.environ | home | desktop.environment() | (environment or {})
         self._log = Path(self._directory.name, "output")
         self._profile = Path(self._directory.name, "profile")
         self._profile.mkdir()

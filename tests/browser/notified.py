@@ -131,7 +131,12 @@ def shown(browser: Browser) -> list[dict[str, Any]]:
 
 
 def wait_until_shown(browser: Browser, title: str, **attributes: object) -> dict[str, Any]:
-    """The notification with this title, once it is there and has these attributes."""
+    """The notification with this title, once it is there and has these attributes.
+
+    Not before the desktop shows it: a Chromium that is asked for its notifications while one is on
+    its way to the desktop takes that for one which has been closed, and forgets it.
+    """
+    browser.desktop.wait_for(lambda shown: shown.title == title)
     wanted = json.dumps({"title": title, **attributes})
     found = browser.wait_for(
         f"{SHOWN}.then((all) => all.find((one) => Object.entries({wanted})"

@@ -141,10 +141,10 @@ def main(names: list[str]) -> None:
         service = stack.enter_context(Deployment(settings, PROJECT / "Procfile"))
         desktop = stack.enter_context(Desktop())
         if "firefox" in names:
-            with Firefox(mozilla.origin, desktop.environment()) as firefox:
+            with Firefox(mozilla.origin, desktop) as firefox:
                 measure(firefox, publishers, service, front)
         if "chromium" in names:
-            with Chromium(google, desktop.environment()) as chromium:
+            with Chromium(google, desktop) as chromium:
                 measure(chromium, publishers, service, front)
 
 

@@ -63,7 +63,7 @@ def stage() -> Iterator[tuple[Chromium, Site]]:
         for headline in HEADLINES:
             publish(service, headline)
         desktop = stack.enter_context(Desktop())
-        browser = stack.enter_context(Chromium(google_push, desktop.environment()))
+        browser = stack.enter_context(Chromium(google_push, desktop))
         site = publishers.new_site(settings.base_url)
         site_folder = folder / "site"
         site_folder.mkdir()

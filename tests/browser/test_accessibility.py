@@ -38,7 +38,7 @@ Look = Callable[[str], None]
 
 @pytest.fixture(scope="module")
 def chromium(google_push: GooglePush) -> Iterator[Chromium]:
-    with Desktop() as desktop, Chromium(google_push, desktop.environment()) as chromium:
+    with Desktop() as desktop, Chromium(google_push, desktop) as chromium:
         yield chromium
 
 

@@ -34,7 +34,7 @@ ALL_SET = f"{CARD}.textContent.includes('You are all set')"
 
 @pytest.fixture(scope="module")
 def firefox(mozilla_push: PushService) -> Iterator[Firefox]:
-    with Desktop() as desktop, Firefox(mozilla_push.origin, desktop.environment()) as firefox:
+    with Desktop() as desktop, Firefox(mozilla_push.origin, desktop) as firefox:
         yield firefox
 
 
@@ -47,8 +47,8 @@ def monitor() -> Iterator[VirtualScreen]:
 @pytest.fixture(scope="module")
 def chromium(google_push: GooglePush, monitor: VirtualScreen) -> Iterator[Chromium]:
     with Desktop() as desktop:
-        environment = desktop.environment() | monitor.environment()
-        with Chromium(google_push, environment, headed=True) as chromium:
+        window = monitor.environment()
+        with Chromium(google_push, desktop, window, headed=True) as chromium:
             yield chromium
 
 

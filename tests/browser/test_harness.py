@@ -249,11 +249,11 @@ def test_nothing_of_a_closed_browser_is_left(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mark = secrets.token_hex()
-    environment = desktop.environment() | {"BROWSER_TEST": mark}
+    environment = {"BROWSER_TEST": mark}
     browser = (
-        Firefox(mozilla_push.origin, environment)
+        Firefox(mozilla_push.origin, desktop, environment)
         if name == "firefox"
-        else Chromium(google_push, environment)
+        else Chromium(google_push, desktop, environment)
     )
     with browser:
         assert processes_with(mark)

@@ -101,9 +101,7 @@ def test_a_readers_own_message_leads_to_the_site_on_which_the_reader_opted_in(
     asked = f"fetch('{site.service}/api/v1/subscriptions/test', {json.dumps(ask)})"
     assert reader.evaluate(f"{asked}.then((answer) => answer.status)") == 202
     reader.open(site.put_page("/elsewhere"))
-    test = "navigator.serviceWorker.getRegistration('/notifier/').then((found) =>"
-    test += " found.getNotifications({ tag: 'test' })).then(([one]) => one?.title)"
-    click(screen, reader.wait_for(test))
+    click(screen, f"A test from {service.settings.publication_name}")
     reader.wait_for_tab(f"{site.origin}/")
 
 

@@ -11,8 +11,6 @@ from axe import serious_problems
 from browser import Browser
 from chromium import Chromium
 from desktop import Desktop
-from firefox import Firefox
-from google_push import GooglePush
 from panel_page import (
     LONG,
     PANEL,
@@ -36,34 +34,10 @@ from notifier.alerts import Draft
 from notifier.embed import embed
 from notifier.models import AlertKind, Level
 from notifier.rehearsal.deployment import Deployment, wait_until
-from notifier.rehearsal.push_service import PushService
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
 LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"]
-
-
-@pytest.fixture(scope="module")
-def desktop() -> Iterator[Desktop]:
-    """Where the notifications of all readers of this file appear."""
-    with Desktop() as desktop:
-        yield desktop
-
-
-@pytest.fixture(scope="module", params=["firefox", "chromium"])
-def reader(
-    request: pytest.FixtureRequest,
-    mozilla_push: PushService,
-    google_push: GooglePush,
-    desktop: Desktop,
-) -> Iterator[Browser]:
-    browser: Browser
-    if request.param == "firefox":
-        browser = Firefox(mozilla_push.origin, desktop.environment())
-    else:
-        browser = Chromium(google_push, desktop.environment())
-    with browser:
-        yield browser
 
 
 @pytest.fixture
@@ -79,8 +53,8 @@ def name(reader: Browser, request: pytest.FixtureRequest) -> str:
     return f"{reader.name} {request.function.__name__[5:15]}"
 
 
-def titles(desktop: Desktop) -> set[str]:
-    return {shown.title for shown in desktop.notifications}
+def titles(screen: Desktop) -> set[str]:
+    return {shown.title for shown in screen.notifications}
 
 
 def test_who_is_not_subscribed_begins_here_and_finds_choices(
@@ -95,15 +69,15 @@ def test_who_is_not_subscribed_begins_here_and_finds_choices(
 
 @pytest.mark.usefixtures("only")
 def test_how_much_decides_what_is_sent(
-    reader: Browser, site: Site, service: Deployment, desktop: Desktop, name: str
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, name: str
 ) -> None:
     row = subscribe(reader, site, service)
     choose(reader, "#level-biggest")
     assert row_of(service, row).level == Level.BIGGEST
     publish_and_finish(service, f"{name}: ordinary")
     publish(service, f"{name}: big", major=True)
-    desktop.wait_for(lambda shown: shown.title == f"{name}: big")
-    assert f"{name}: ordinary" not in titles(desktop)
+    screen.wait_for(lambda shown: shown.title == f"{name}: big")
+    assert f"{name}: ordinary" not in titles(screen)
 
     choose(reader, "#level-updates")
     update = Draft(
@@ -111,12 +85,12 @@ def test_how_much_decides_what_is_sent(
         level=Level.UPDATES,
     )  # fmt: skip
     release(service, update)
-    desktop.wait_for(lambda shown: shown.title == update.title)
+    screen.wait_for(lambda shown: shown.title == update.title)
 
 
 @pytest.mark.usefixtures("only")
 def test_sections_decide_what_is_sent_and_one_stays(
-    reader: Browser, site: Site, service: Deployment, desktop: Desktop, name: str
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, name: str
 ) -> None:
     subscribe(reader, site, service)
     for slug in ("politics", "world", "business", "culture"):
@@ -126,8 +100,8 @@ def test_sections_decide_what_is_sent_and_one_stays(
 
     publish_and_finish(service, f"{name}: vote", sections=("Politics",))
     publish(service, f"{name}: final", sections=("Sport",))
-    desktop.wait_for(lambda shown: shown.title == f"{name}: final")
-    assert f"{name}: vote" not in titles(desktop)
+    screen.wait_for(lambda shown: shown.title == f"{name}: final")
+    assert f"{name}: vote" not in titles(screen)
 
     close_panel(reader)
     reopen_panel(reader)
@@ -138,7 +112,7 @@ def test_sections_decide_what_is_sent_and_one_stays(
 
 @pytest.mark.usefixtures("only")
 def test_nothing_comes_in_a_pause_until_the_reader_goes_on(
-    reader: Browser, site: Site, service: Deployment, desktop: Desktop, name: str
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, name: str
 ) -> None:
     row = subscribe(reader, site, service)
     choose(reader, "#pause-week")
@@ -150,13 +124,13 @@ def test_nothing_comes_in_a_pause_until_the_reader_goes_on(
     choose(reader, "#go-on")
     assert row_of(service, row).paused_until is None
     publish(service, f"{name}: afterwards")
-    desktop.wait_for(lambda shown: shown.title == f"{name}: afterwards")
-    assert f"{name}: meanwhile" not in titles(desktop)
+    screen.wait_for(lambda shown: shown.title == f"{name}: afterwards")
+    assert f"{name}: meanwhile" not in titles(screen)
 
 
 @pytest.mark.usefixtures("only")
 def test_a_muted_story_is_not_heard_of_until_it_is_unmuted(
-    reader: Browser, site: Site, service: Deployment, desktop: Desktop, name: str
+    reader: Browser, site: Site, service: Deployment, screen: Desktop, name: str
 ) -> None:
     publish_and_finish(service, f"{name}: beginning")
     subscribe(reader, site, service)
@@ -176,8 +150,8 @@ def test_a_muted_story_is_not_heard_of_until_it_is_unmuted(
     choose(reader, f"#{unmute}")
     again = Draft(f"{name}: yet more", "", "https://news.example.com/more")
     release(service, again, story_id)
-    desktop.wait_for(lambda shown: shown.title == again.title)
-    assert draft.title not in titles(desktop)
+    screen.wait_for(lambda shown: shown.title == again.title)
+    assert draft.title not in titles(screen)
 
 
 def test_quiet_hours_stay_on_the_device(reader: Browser, site: Site, service: Deployment) -> None:
@@ -207,12 +181,12 @@ def test_quiet_hours_stay_on_the_device(reader: Browser, site: Site, service: De
 
 
 @pytest.mark.usefixtures("only")
-def test_a_test_arrives(reader: Browser, site: Site, service: Deployment, desktop: Desktop) -> None:
+def test_a_test_arrives(reader: Browser, site: Site, service: Deployment, screen: Desktop) -> None:
     subscribe(reader, site, service)
-    already = len(desktop.notifications)
+    already = len(screen.notifications)
     choose(reader, "#test", "A test is on its way")
     wait_until(
-        lambda: any(shown.title.startswith("A test") for shown in desktop.notifications[already:]),
+        lambda: any(shown.title.startswith("A test") for shown in screen.notifications[already:]),
         LONG,
         "the test",
     )

@@ -6,9 +6,10 @@ from publication import HOUR, Publication
 from sqlalchemy import event
 from together import together
 
+from notifier.backlog import Due
 from notifier.config import Settings
 from notifier.db import Database
-from notifier.ledger import MOST_FUTILE_CLAIMS, Due, Lease, LeaseLost, Ledger
+from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, LeaseLost, Ledger
 from notifier.models import AlertKind, AlertState
 
 # Early ends

@@ -1,0 +1,111 @@
+"""What waits to be planned and sent, and which batch a worker takes next."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from notifier import alerts, planning
+from notifier.db import now_of
+from notifier.models import Alert, AlertState, Batch
+
+_CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What waits to be worked on now; `batches` counts no further than it was asked to."""
+
+    unplanned: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """All that waits, and since when; `in_work` are the batches that somebody holds."""
+
+    unplanned: int
+    unplanned_since: datetime | None
+    due: int
+    due_since: datetime | None
+    in_work: int
+
+
+def due(session: Session, most: int) -> Due:
+    """What waits to be worked on now; counts at most `most` batches."""
+    now = now_of(session)
+    batches = (
+        select(Batch.id)
+        .join(Alert, Alert.id == Batch.alert_id)
+        .where(_may_be_sent(now), is_due(now))
+        .limit(most)
+        .subquery()
+    )
+    count = select(func.count()).select_from(batches)
+    return Due(planning.plannable(session), session.scalars(count).one())
+
+
+def count_all(session: Session) -> Backlog:
+    """All that waits, everything counted."""
+    now = now_of(session)
+    since = func.min(func.coalesce(Batch.lease_until, Batch.not_before))
+    count, due_since = session.execute(
+        select(func.count(), since)
+        .select_from(Batch)
+        .join(Alert, Alert.id == Batch.alert_id)
+        .where(_may_be_sent(now), is_due(now))
+    ).one()
+    in_work = select(func.count()).where(Batch.is_open, Batch.lease_until > now)
+    return Backlog(
+        unplanned=planning.plannable(session),
+        unplanned_since=planning.waiting_since(session),
+        due=count,
+        due_since=due_since,
+        in_work=session.scalars(in_work).one(),
+    )
+
+
+def candidates(session: Session, *, take_over: bool) -> list[int]:
+    """Some batches of the alert whose turn it is, in random order.
+
+    That is the most urgent kind, then the alert that was served least. A batch whose worker has
+    died is among them when its lease has ended, unless the caller does not want to `take_over`.
+    """
+    now = now_of(session)
+    free = is_due(now) if take_over else and_(is_due(now), Batch.claim_token.is_(None))
+    served = (
+        select(func.count())
+        .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
+        .scalar_subquery()
+    )
+    alert_id = session.scalars(
+        select(Alert.id)
+        .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, free))
+        .order_by(planning.URGENCY, served, Alert.id)
+        .limit(1)
+    ).one_or_none()
+    if alert_id is None:
+        return []
+    batches = select(Batch.id).where(Batch.alert_id == alert_id, free)
+    found = list(session.scalars(batches.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
+    random.shuffle(found)
+    return found
+
+
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """The condition that a batch is open, its time has come, and nobody holds it."""
+    return and_(
+        Batch.is_open,
+        Batch.not_before <= now,
+        or_(Batch.lease_until.is_(None), Batch.lease_until <= now),
+    )
+
+
+def _may_be_sent(now: datetime) -> ColumnElement[bool]:
+    """The condition that an alert's batches may be claimed, those of them that are due."""
+    # The earlier alert's last messages must be out before the one that supersedes it starts.
+    return and_(
+        Alert.state == AlertState.RELEASED, Alert.expires_at > now, ~alerts.earlier_is_sent(now)
+    )
