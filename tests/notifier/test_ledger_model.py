@@ -195,7 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.db = Database(f"sqlite:///{path}")
         self.stack.callback(self.db.close)
         self.clock = Clock()
-        for name in ("ledger", "alerts", "planning"):
+        for name in ("ledger", "backlog", "alerts", "planning"):
             now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
             self.stack.enter_context(now_of)
         for name in ("batch_run", "ledger", "delivery"):
