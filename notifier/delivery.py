@@ -76,6 +76,7 @@ class Delivery:
         self._saving = True
         self._failed_at = -math.inf
         self._look_at = 0.0
+        self._keep_going: Callable[[], bool] = lambda: True
         self._call_others: Callable[[], object] = lambda: None
 
     def run(
@@ -92,6 +93,7 @@ class Delivery:
         nothing of this process is on its way then, so it may take a moment.
         """
         leave_at = boot_time() + work_for.total_seconds()
+        self._keep_going = keep_going
         self._call_others = call_others
         self._look_at = 0.0
         self._saving = True
@@ -166,7 +168,7 @@ class Delivery:
             return self._ledger.claim(take_over=take_over)
         # What others have planned goes out at once, before more is planned.
         lease = self._ledger.claim(take_over=take_over)
-        if lease is None and self._ledger.plan():
+        while lease is None and self._keep_going() and self._ledger.plan():
             self._call_others()
             lease = self._ledger.claim(take_over=take_over)
         return lease

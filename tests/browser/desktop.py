@@ -1,5 +1,7 @@
 """A desktop for browsers: shows their notifications to the test, which can click and dismiss."""
 
+import asyncio
+import contextlib
 import subprocess
 import threading
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Self
 
 from background import BackgroundLoop
+from dbus_fast import Message
 from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusDict, DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
@@ -32,6 +35,8 @@ SESSION = """
 """
 
 StringArray = Annotated[list[str], DBusSignature("as")]
+
+ACKNOWLEDGED_WITHIN = timedelta(seconds=5)
 
 # Reasons of NotificationClosed in the Desktop Notifications Specification.
 DISMISSED_BY_READER = 2
@@ -67,6 +72,7 @@ class Desktop:
         self._shown: list[Notification] = []
         self._open: set[int] = set()
         self._service = _NotificationService(self._on_notify, self._on_close)
+        self._announcing: set[asyncio.Task[None]] = set()
         with ExitStack() as stack:
             directory = stack.enter_context(TemporaryDirectory(prefix="desktop-"))
             self.address = _start_daemon(program, Path(directory), stack)
@@ -147,15 +153,35 @@ class Desktop:
         self.close()
 
     async def _connect(self) -> MessageBus:
-        bus = await MessageBus(bus_address=self.address).connect()
-        bus.export("/org/freedesktop/Notifications", self._service)
-        await bus.request_name("org.freedesktop.Notifications")
-        return bus
+        self._bus = await MessageBus(bus_address=self.address).connect()
+        self._bus.add_message_handler(self._note_sender)
+        self._bus.export("/org/freedesktop/Notifications", self._service)
+        await self._bus.request_name("org.freedesktop.Notifications")
+        return self._bus
+
+    def _note_sender(self, message: Message) -> None:
+        self._sender = message.sender
 
     def _on_notify(self, notification: Notification) -> None:
         with self._changed:
-            self._shown.append(notification)
             self._open.add(notification.id)
+        announcing = asyncio.create_task(self._announce(notification, self._sender))
+        self._announcing.add(announcing)
+        announcing.add_done_callback(self._announcing.discard)
+
+    async def _announce(self, notification: Notification, browser: str | None) -> None:
+        """Lets the test see a notification, once the browser knows that it is shown.
+
+        A Chromium that is asked for its notifications before it has read our answer takes this one
+        for closed, and forgets it. A ping is read after that answer.
+        """
+        ping = Message(
+            destination=browser, path="/", interface="org.freedesktop.DBus.Peer", member="Ping"
+        )
+        with contextlib.suppress(TimeoutError):  # closed meanwhile, or hung: then it is shown still
+            await asyncio.wait_for(self._bus.call(ping), ACKNOWLEDGED_WITHIN.total_seconds())
+        with self._changed:
+            self._shown.append(notification)
             self._changed.notify_all()
 
     def _on_close(self, notification_id: int) -> None:

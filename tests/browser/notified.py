@@ -133,8 +133,7 @@ def shown(browser: Browser) -> list[dict[str, Any]]:
 def wait_until_shown(browser: Browser, title: str, **attributes: object) -> dict[str, Any]:
     """The notification with this title, once it is there and has these attributes.
 
-    Not before the desktop shows it: a Chromium that is asked for its notifications while one is on
-    its way to the desktop takes that for one which has been closed, and forgets it.
+    The browser is not asked before the desktop shows it, see `Desktop`.
     """
     browser.desktop.wait_for(lambda shown: shown.title == title)
     wanted = json.dumps({"title": title, **attributes})

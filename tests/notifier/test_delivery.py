@@ -63,6 +63,17 @@ def test_the_first_messages_are_sent_and_others_called_before_all_are_planned(
     assert newsroom.counts(alert.id) == {"audience": 1200, "accepted": 1200}
 
 
+def test_an_audience_that_is_not_sent_to_any_more_is_counted_at_once(newsroom: Newsroom) -> None:
+    newsroom.opt_in(25)
+    alert = newsroom.release()
+    newsroom.stop(alert.id)
+
+    newsroom.deliver(newsroom.worker(Ledger(newsroom.db, batch_size=1)))
+
+    assert newsroom.alert(alert.id).state == AlertState.STOPPED
+    assert newsroom.counts(alert.id) == {"audience": 25, "stopped": 25}
+
+
 def test_what_is_planned_already_is_sent_before_more_is_planned(newsroom: Newsroom) -> None:
     newsroom.opt_in(1200)
     alert = newsroom.release()
