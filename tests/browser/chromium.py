@@ -88,6 +88,7 @@ class Chromium(Browser):
             )
             self._page = context.pages[0]
             self._devtools = context.new_cdp_session(self._page)
+            stack.callback(self._stop_workers)
             self._running = stack.pop_all()
 
     def open(self, url: str) -> None:
@@ -147,6 +148,11 @@ class Chromium(Browser):
             self.quit()
         finally:
             self._profile.cleanup()
+
+    def _stop_workers(self) -> None:
+        """Else a closing browser waits half a minute for one that still works on a message."""
+        self._devtools.send("ServiceWorker.enable")
+        self._devtools.send("ServiceWorker.stopAllWorkers")
 
     def _write_answers(self) -> None:
         """Keeps permissions in the profile, as the prompt does: those set over DevTools end

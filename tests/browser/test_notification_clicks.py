@@ -191,7 +191,7 @@ def test_a_click_waits_for_neither_storage_nor_network(
     reader: Browser, site: Site, screen: Desktop, outbox: Outbox
 ) -> None:
     hang = "indexedDB.open = () => ({}); self.fetch = () => new Promise(() => {});"
-    replace_worker(reader, site, hang + site.worker)
+    replace_worker(reader, site, hang + site.bare_worker)
     alert = make_alert(site, url=site.put_page("/at-once", script=""), count_rate=1.0)
     outbox.send(reader, alert)
     click(screen, alert.title)

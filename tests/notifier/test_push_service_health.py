@@ -136,7 +136,7 @@ def test_a_few_who_are_refused_are_rejected_and_noted_until_they_are_taken_again
     newsroom: Newsroom,
 ) -> None:
     newsroom.opt_in(200)
-    newsroom.control.set_faults([{"status": 403, "share": 0.1}])
+    newsroom.control.set_faults([{"status": 403, "share": 0.05}])
     (rule,) = newsroom.control.faults()
     alert = newsroom.release()
     newsroom.deliver_until_over(alert)
