@@ -16,16 +16,21 @@ from bench import growth as grow
 @click.option("--quick", is_flag=True, help="Small counts: only whether everything works.")
 @click.option("--rounds", type=click.IntRange(1), help="Instead of 7.")
 @click.option("--growth", is_flag=True, help="Cost and time from 1,000 to 1,000,000 subscribers.")
+@click.option(
+    "--on", type=click.Choice(list(grow.DATABASES)), help="Growth on this database only."
+)
 @click.option("--distance", is_flag=True, help="Rate at round trips of 0, 30 and 100 ms.")
-def main(*, quick: bool, rounds: int | None, growth: bool, distance: bool) -> None:
+def main(*, quick: bool, rounds: int | None, growth: bool, on: str | None, distance: bool) -> None:
     """Measure this project beside what people use today."""
     # So that whoever ends the bench ends all that it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    if on and not growth:
+        raise click.UsageError("--on belongs to --growth.")
     console = Console(stderr=True)
     chart = None
     if growth:
-        figures = grow.run(console, quick=quick)
+        figures = grow.run(console, quick=quick, on=on)
         name, text = "growth", grow.table(figures)
     elif distance:
         figures = far.run(console, quick=quick)

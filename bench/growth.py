@@ -14,9 +14,10 @@ from tests import postgresql
 
 from bench import service, sink
 from bench.compare import DURABLE, POSTGRESQL, SQLITE, machine
-from bench.report import where
+from bench.report import load, where
 from bench.subjects import UnexpectedAnswerError
 
+DATABASES = {"sqlite": SQLITE, "postgresql": POSTGRESQL}
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (200, 1_000)
 PUBLISHES = 20
@@ -24,16 +25,20 @@ FIRST_PUSH_WITHIN = timedelta(milliseconds=250)
 _GIVE_UP_AFTER = timedelta(seconds=30)
 
 
-def run(console: Console, *, quick: bool) -> dict[str, Any]:
-    """Measure on both databases; answers what goes into growth.json."""
+def run(console: Console, *, quick: bool, on: str | None) -> dict[str, Any]:
+    """Measure on both databases, or `on` one of DATABASES; answers what goes into growth.json.
+
+    The figures of the other one stay as they were.
+    """
     sizes = QUICK_SIZES if quick else SIZES
-    figures: dict[str, Any] = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "publishes": 3 if quick else PUBLISHES,
-        "databases": {},
-    }
-    for name in (SQLITE, POSTGRESQL):
+    publishes = 3 if quick else PUBLISHES
+    figures: dict[str, Any] = load("growth") if on and not quick else {}
+    for name in [DATABASES[on]] if on else DATABASES.values():
+        measured: dict[str, Any] = {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "publishes": publishes,
+        }
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="notifier-")))
             front = stack.enter_context(sink.running(log_times=True))
@@ -44,9 +49,8 @@ def run(console: Console, *, quick: bool) -> dict[str, Any]:
             running = stack.enter_context(
                 service.running(folder, front, database_url=url, database_pid=pid)
             )
-            figures["databases"][name] = _grow(
-                console, name, running, front, sizes, figures["publishes"]
-            )
+            measured["sizes"] = _grow(console, name, running, front, sizes, publishes)
+        figures[name] = measured
     return figures
 
 
@@ -57,7 +61,7 @@ def _grow(
     front: sink.Sink,
     sizes: tuple[int, ...],
     publishes: int,
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     rows = []
     subscribed = 0
     for size in sizes:
@@ -80,7 +84,7 @@ def _grow(
             }
         )
         console.print(f"{name}, {size:,} subscribers: {rows[-1]}")
-    return {"sizes": rows}
+    return rows
 
 
 def _first_pushes(running: service.Service, front: sink.Sink, publishes: int) -> list[float]:
@@ -119,16 +123,16 @@ def percentile_95(values: list[int]) -> int:
 def table(figures: dict[str, Any]) -> str:
     """The growth's tables in Markdown."""
     lines = [
-        (
-            f"{where(figures)}; "
-            f"one worker process. First push: from the answer to the publishing request until the "
-            f"push service has the first message, {figures['publishes']} publishes, warm workers."
-        ),
+        "One worker process. First push: from the answer to the publishing request until the push "
+        "service has the first message, warm workers.",
     ]
-    for name, measured in figures["databases"].items():
+    for name in DATABASES.values():
+        if name not in figures:
+            continue
+        measured = figures[name]
         lines += [
             "",
-            f"{name[0].upper()}{name[1:]}:",
+            f"{name[0].upper()}{name[1:]}, {measured['publishes']} publishes. {where(measured)}:",
             "",
             (
                 "| subscribers | CPU s per 1,000 | all sent after | a second | planned after "

@@ -22,6 +22,13 @@ def save(name: str, figures: dict[str, Any]) -> Path:
     return path
 
 
+def load(name: str) -> dict[str, Any]:
+    """What `results/<name>.json` holds; nothing if it is not there."""
+    path = RESULTS / f"{name}.json"
+    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return figures
+
+
 def write_section(name: str, text: str) -> None:
     """Put generated text between the document's marks of that name."""
     begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
