@@ -16,9 +16,7 @@ from bench import growth as grow
 @click.option("--quick", is_flag=True, help="Small counts: only whether everything works.")
 @click.option("--rounds", type=click.IntRange(1), help="Instead of 7.")
 @click.option("--growth", is_flag=True, help="Cost and time from 1,000 to 1,000,000 subscribers.")
-@click.option(
-    "--on", type=click.Choice(list(grow.DATABASES)), help="Growth on this database only."
-)
+@click.option("--on", type=click.Choice(list(grow.DATABASES)), help="Growth on this database only.")
 @click.option("--distance", is_flag=True, help="Rate at round trips of 0, 30 and 100 ms.")
 def main(*, quick: bool, rounds: int | None, growth: bool, on: str | None, distance: bool) -> None:
     """Measure this project beside what people use today."""

@@ -123,8 +123,10 @@ def percentile_95(values: list[int]) -> int:
 def table(figures: dict[str, Any]) -> str:
     """The growth's tables in Markdown."""
     lines = [
-        "One worker process. First push: from the answer to the publishing request until the push "
-        "service has the first message, warm workers.",
+        (
+            "One worker process. First push: from the answer to the publishing request until the "
+            "push service has the first message, warm workers."
+        ),
     ]
     for name in DATABASES.values():
         if name not in figures:
