@@ -24,10 +24,14 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """All that waits, and since when; `in_work` are the batches that somebody holds."""
+    """All that waits, and since when; `in_work` are the batches that somebody holds.
+
+    `unbegun_since` is about the unplanned alerts of which there is no batch yet.
+    """
 
     unplanned: int
     unplanned_since: datetime | None
+    unbegun_since: datetime | None
     due: int
     due_since: datetime | None
     in_work: int
@@ -61,6 +65,7 @@ def count_all(session: Session) -> Backlog:
     return Backlog(
         unplanned=planning.plannable(session),
         unplanned_since=planning.waiting_since(session),
+        unbegun_since=planning.waiting_since(session, unbegun=True),
         due=count,
         due_since=due_since,
         in_work=session.scalars(in_work).one(),
@@ -68,11 +73,7 @@ def count_all(session: Session) -> Backlog:
 
 
 def candidates(session: Session, *, take_over: bool) -> list[int]:
-    """Some batches of the alert whose turn it is, in random order.
-
-    That is the most urgent kind, then the alert that was served least. A batch whose worker has
-    died is among them when its lease has ended, unless the caller does not want to `take_over`.
-    """
+    """Some due batches of the alert whose turn it is, in random order; see `Ledger.claim`."""
     now = now_of(session)
     free = is_due(now) if take_over else and_(is_due(now), Batch.claim_token.is_(None))
     served = (
@@ -95,7 +96,7 @@ def candidates(session: Session, *, take_over: bool) -> list[int]:
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
-    """The condition that a batch is open, its time has come, and nobody holds it."""
+    """The condition that a batch is open, its time has come, and no lease on it runs."""
     return and_(
         Batch.is_open,
         Batch.not_before <= now,

@@ -169,8 +169,9 @@ class Delivery:
         # What others have planned goes out at once, before more is planned.
         lease = self._ledger.claim(take_over=take_over)
         while lease is None and self._keep_going() and self._ledger.plan():
-            self._call_others()
             lease = self._ledger.claim(take_over=take_over)
+            if lease is not None:
+                self._call_others()
         return lease
 
     def _recipients(self, run: BatchRun) -> list[Recipient]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -48,9 +48,14 @@ def plannable(session: Session) -> int:
     return session.scalars(select(func.count()).select_from(_plannable(session).subquery())).one()
 
 
-def waiting_since(session: Session) -> datetime | None:
-    """The release of the oldest alert that is to be sent and waits for somebody to plan it."""
+def waiting_since(session: Session, *, unbegun: bool = False) -> datetime | None:
+    """The release of the oldest alert that is to be sent and waits for somebody to plan it.
+
+    With `unbegun`, of those only that nobody has planned any batch of.
+    """
     waiting = _plannable(session).where(Alert.closing_as.is_(None)).order_by(None)
+    if unbegun:
+        waiting = waiting.where(~exists().where(Batch.alert_id == Alert.id))
     return session.scalars(waiting.with_only_columns(func.min(Alert.released_at))).one()
 
 

@@ -57,10 +57,10 @@ def _program(session: Session, program: Program, now: datetime) -> Finding:
 
 
 def _queue(backlog: Backlog, now: datetime) -> Finding:
-    since = [at for at in (backlog.unplanned_since, backlog.due_since) if at is not None]
     # While batches are sent, others may well wait for their turn for minutes, and as planning goes
     # on in between, so may the rest of a large audience.
-    waits = now - min(since) if since and not backlog.in_work else timedelta()
+    busy, idle = (backlog.unbegun_since,), (backlog.unplanned_since, backlog.due_since)
+    waits = now - min(filter(None, busy if backlog.in_work else idle), default=now)
     parts = [
         f"alerts to be planned: {backlog.unplanned:,}" if backlog.unplanned else "",
         f"being sent: {_batches(backlog.in_work)}" if backlog.in_work else "",

@@ -63,7 +63,8 @@ class Notification:
 class Desktop:
     """A private D-Bus session with the service org.freedesktop.Notifications on it.
 
-    Browsers that are started with `environment()` show their notifications here.
+    Browsers that are started with `environment()` show their notifications here. A test sees each
+    as soon as its browser knows that it is shown: before, the browser may not be asked about it.
     """
 
     def __init__(self) -> None:

@@ -67,10 +67,28 @@ def test_an_audience_that_is_not_sent_to_any_more_is_counted_at_once(newsroom: N
     newsroom.opt_in(25)
     alert = newsroom.release()
     newsroom.stop(alert.id)
+    called: list[None] = []
 
-    newsroom.deliver(newsroom.worker(Ledger(newsroom.db, batch_size=1)))
+    newsroom.deliver(
+        newsroom.worker(Ledger(newsroom.db, batch_size=1)), call_others=lambda: called.append(None)
+    )
 
     assert newsroom.alert(alert.id).state == AlertState.STOPPED
+    assert newsroom.counts(alert.id) == {"audience": 25, "stopped": 25}
+    assert called == [], "there is nothing for them"
+
+
+def test_a_worker_that_is_told_to_leave_plans_no_further(newsroom: Newsroom) -> None:
+    newsroom.opt_in(25)
+    alert = newsroom.release()
+    newsroom.stop(alert.id)
+    answers = iter([True, True])  # to the loop, and before the first ten batches
+    delivery = newsroom.worker(Ledger(newsroom.db, batch_size=1))
+
+    newsroom.deliver(delivery, keep_going=lambda: next(answers, False))
+
+    assert newsroom.counts(alert.id) == {"audience": 10, "stopped": 10}
+    newsroom.deliver(delivery)
     assert newsroom.counts(alert.id) == {"audience": 25, "stopped": 25}
 
 

@@ -129,6 +129,21 @@ def test_an_audience_that_is_planned_while_its_first_batches_are_sent_is_no_trou
     assert "Alerts to be planned: 1, being sent: 1 batch" in examined(db)["queue"].text
 
 
+def test_an_alert_that_nobody_begins_is_trouble_though_another_is_sent(
+    db: Database, publication: Publication, ledger: Ledger
+) -> None:
+    publication.add_readers(3)
+    publication.release()
+    plan_all(ledger)
+    claimed(ledger)
+    alert = publication.release()
+    assert troubled(db) == set()
+    with publication.changing(alert) as row:
+        row.released_at -= timedelta(minutes=2)
+
+    assert troubled(db) == {"queue"}
+
+
 def test_an_alert_whose_planning_fails_is_named(
     db: Database, publication: Publication, ledger: Ledger
 ) -> None:
