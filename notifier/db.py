@@ -1,13 +1,26 @@
 """The database: engine, transactions, its clock, and what makes SQLite safe for many processes."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    any_,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
 
 BUSY_TIMEOUT_MS = 15_000
 IDLE_IN_TRANSACTION_MS = 8_000
@@ -21,6 +34,10 @@ _GIVE_UP = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+
+# Statements that never change are made once: SQLAlchemy then recognises them at a glance.
+_NOW = select(func.clock_timestamp())
+_DO_NOT_WAIT_FOR_THE_DISK = select(func.set_config("synchronous_commit", "off", True))
 
 
 class Database:
@@ -45,6 +62,11 @@ class Database:
                 connect_args={"connect_timeout": 5, **_GIVE_UP},
             )
             event.listen(self.engine, "connect", _end_idle_transactions)
+        # Kept, as making one anew for every transaction takes its time.
+        self._reading, self._writing, self._checkpointing = (
+            self.engine.execution_options(writes=writes, durable=durable)
+            for writes, durable in ((False, True), (True, True), (True, False))
+        )
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Session]:
@@ -53,15 +75,16 @@ class Database:
         With `durable=False` a power cut may undo the commit, never tear it; a killed process
         cannot. That is for checkpoints, whose loss costs duplicates at most.
         """
-        with self._session(writes=True, durable=durable) as session, session.begin():
+        engine = self._writing if durable else self._checkpointing
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             if not durable and not self.is_sqlite:
-                session.execute(select(func.set_config("synchronous_commit", "off", True)))
+                session.execute(_DO_NOT_WAIT_FOR_THE_DISK)
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads, and on SQLite never waits for a writer."""
-        with self._session(writes=False, durable=True) as session, session.begin():
+        with Session(self._reading, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -82,10 +105,6 @@ class Database:
                 if self.is_sqlite:
                     driver.execute("PRAGMA foreign_keys = ON")
 
-    def _session(self, *, writes: bool, durable: bool) -> Session:
-        engine = self.engine.execution_options(writes=writes, durable=durable)
-        return Session(engine, expire_on_commit=False)
-
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
@@ -102,8 +121,22 @@ def now_of(session: Session) -> datetime:
     """
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    moment: datetime = session.scalars(_NOW).one()
     return moment.astimezone(UTC)
+
+
+def is_one_of(
+    session: Session, column: QueryableAttribute[int], ids: Iterable[int]
+) -> ColumnElement[bool]:
+    """The condition that `column` is one of many ids, as one parameter.
+
+    `column.in_` makes a parameter of each, which for a batch costs as much as reading its rows.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return column.in_(
+            select(func.json_each(json.dumps(list(ids))).table_valued("value").c.value)
+        )
+    return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))
 
 
 def upsert(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
