@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import ColumnElement, case, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from notifier import audience, reactions
+from notifier import audience, reached, reactions
 from notifier.audience import Audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
@@ -72,7 +72,7 @@ def release(
     earlier = session.execute(
         select(Alert.id, Alert.revision, Alert.kind).where(Alert.story_id == story_id)
     ).all()
-    plan_below = audience.end(session)
+    end = audience.end(session)
     alert = Alert(
         story_id=story_id,
         revision=max((revision for _, revision, _ in earlier), default=0) + 1,
@@ -88,8 +88,9 @@ def release(
         released_at=now,
         released_by=released_by,
         expires_at=now + validity,
-        plan_below=plan_below,
-        count_rate=reactions.rate_for(plan_below - 1) if count_reactions else None,
+        # Of those whom an earlier alert has reached, the newest may have opted out since.
+        plan_below=reached.BEYOND_ALL if draft.kind.corrects else end,
+        count_rate=reactions.rate_for(end - 1) if count_reactions else None,
     )
     session.add(alert)
     for alert_id, _, kind in earlier:

@@ -13,6 +13,9 @@ from notifier.models import Alert, Batch, BatchMembers
 EXACT_UP_TO = 100_000
 """How many readers are counted one by one, which takes a tenth of a second."""
 
+BEYOND_ALL = sys.maxsize
+"""Higher than the id of any subscription."""
+
 _BATCHES_AT_ONCE = 4  # of each alert, so that memory does not grow with the audience
 
 _HAS_REACHED_SOMEBODY = or_(Batch.accepted > 0, Batch.uncertain_bits != 0, Batch.interrupted)
@@ -40,7 +43,7 @@ def size(session: Session, story_id: int) -> int:
     total = sum(_size_of(session, alert_id) for alert_id in alert_ids)
     if len(alert_ids) < 2 or total > EXACT_UP_TO:
         return total
-    return sum(1 for _ in _ids_of_all(session, alert_ids, sys.maxsize))
+    return sum(1 for _ in _ids_of_all(session, alert_ids, BEYOND_ALL))
 
 
 def _size_of(session: Session, alert_id: int) -> int:

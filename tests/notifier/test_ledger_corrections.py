@@ -61,6 +61,23 @@ def test_whoever_has_changed_their_choices_since_is_told_all_the_same(
     assert publication.planned_ids(correction.id) == ids[::-1]
 
 
+def test_who_has_opted_out_since_counts_as_before_it_was_released(
+    publication: Publication, ledger: Ledger
+) -> None:
+    ids = publication.add_readers(3)
+    alert = publication.release()
+    ledger.plan()
+    work_off(ledger, claimed(ledger))
+    with publication.db.write() as session:
+        session.delete(session.get_one(Subscription, ids[2]))  # the newest of all
+
+    assert size(publication, alert) == 3
+    correction = correct(publication, alert)
+    plan_all(ledger)
+
+    assert publication.planned_ids(correction.id) == ids[::-1]
+
+
 def test_a_message_that_was_written_but_not_answered_may_have_arrived(
     publication: Publication, ledger: Ledger
 ) -> None:
