@@ -9,7 +9,7 @@ import pytest
 from ledger_steps import plan_all
 from newsroom import Newsroom
 from publication import HOUR
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, ExceptionContext, delete, event, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from notifier.db import Database
@@ -17,6 +17,37 @@ from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
 from notifier.models import Alert, AlertState, Batch, BatchMembers, Subscription
 
 # The database
+
+
+class Disk:
+    """Of a SQLite database: while it is full, the file cannot grow by a page."""
+
+    def __init__(self, db: Database) -> None:
+        self.refused = 0
+        self._db = db
+        self.is_full = False
+        with db.write() as session:
+            session.execute(text("CREATE TABLE filler (bytes)"))
+        event.listen(db.engine, "begin", self._limit)
+        event.listen(db.engine, "handle_error", self._note)
+
+    def fill(self) -> None:
+        self.is_full = True
+        with suppress(OperationalError):
+            while True:
+                with self._db.write() as session:
+                    session.execute(text("INSERT INTO filler VALUES (zeroblob(2000))"))
+        self.refused = 0
+
+    def make_room(self) -> None:
+        self.is_full = False
+
+    def _limit(self, connection: Connection) -> None:
+        most = 1 if self.is_full else 2**31  # less than there are already: no more than these
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
+
+    def _note(self, context: ExceptionContext) -> None:
+        self.refused += "is full" in str(context.original_exception)
 
 
 class Broken(Ledger):
@@ -74,6 +105,29 @@ def test_sending_pauses_while_the_database_is_away(
     report = newsroom.control.report()
     assert report["requests"] == 500
     assert report["duplicates"] == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("sent_before", [0, 1])
+def test_a_full_disk_is_waited_for(newsroom: Newsroom, sent_before: int) -> None:
+    disk = Disk(newsroom.db)
+    newsroom.opt_in(500)
+    alert = newsroom.release()
+
+    def watch() -> bool:
+        if disk.refused > 3:
+            disk.make_room()
+        elif not disk.is_full and newsroom.control.report()["requests"] >= sent_before:
+            disk.fill()
+        return True
+
+    worker = newsroom.worker(Ledger(newsroom.db, batch_size=5))
+    while newsroom.alert(alert.id).state != AlertState.FINISHED:
+        newsroom.deliver(worker, keep_going=watch)
+
+    assert newsroom.counts(alert.id) == {"audience": 500, "accepted": 500}
+    report = newsroom.control.report()
+    assert report["lost"] == report["duplicates"] == 0
 
 
 def test_a_worker_outlives_a_database_that_stays_away(
