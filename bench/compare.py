@@ -1,12 +1,13 @@
-"""The comparison: every subject once a round, so that what disturbs one disturbs all."""
+"""The comparison: all take turns several times a round, so that what disturbs one disturbs all."""
 
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +24,7 @@ from bench.subjects import (
     PLAIN_LOOP,
     SENDER,
     SESSION_LOOP,
+    Cost,
     UnexpectedAnswerError,
     install_node_peer,
     subjects,
@@ -68,16 +70,20 @@ MOST_WORKER_MB = 120
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: in full, or only whether everything works."""
+    """How much is measured: in full, or only whether everything works.
+
+    A round has `turns` before, between and after the two services; `encryptions` are a turn's.
+    """
 
     rounds: int
+    turns: int
     subscribers: int
     encryptions: int
     verified: int
 
 
-FULL = Size(rounds=7, subscribers=100_000, encryptions=20_000, verified=2_000)
-QUICK = Size(rounds=1, subscribers=1_000, encryptions=500, verified=300)
+FULL = Size(rounds=7, turns=2, subscribers=100_000, encryptions=3_500, verified=2_000)
+QUICK = Size(rounds=1, turns=1, subscribers=1_000, encryptions=200, verified=300)
 
 
 @dataclass
@@ -89,9 +95,10 @@ class Figures:
     peak_mb: dict[str, float] = field(default_factory=dict)  # of the service's worker processes
     celery_share: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, name: str, cpu: float, per_s: float) -> None:
-        self.cpu.setdefault(name, []).append(cpu)
-        self.per_s.setdefault(name, []).append(per_s)
+    def add(self, name: str, cost: Cost) -> None:
+        """Take in what a round took."""
+        self.cpu.setdefault(name, []).append(cost.cpu_s_per_1000)
+        self.per_s.setdefault(name, []).append(cost.per_s)
 
     def ratios(self, target: Target) -> list[float]:
         pairs = zip(self.cpu[target.numerator], self.cpu[target.denominator], strict=True)
@@ -107,41 +114,54 @@ def run(console: Console, *, quick: bool, rounds: int | None = None) -> dict[str
     seen = verify(size.verified)
     console.print(f"verified: {seen['messages']} messages decrypted, no key id or salt twice")
     figures = Figures()
-    senders = subjects()
-    library = ""
     with _everything(size) as (front, order, services), Progress(console=console) as bar:
-        task = bar.add_task("measuring", total=rounds * (len(senders) + len(services) + 2))
+        task = bar.add_task("measuring", total=rounds)
         for number in range(rounds):
-            turn = number % len(senders)  # nobody always goes first
-            for subject in senders[turn:] + senders[:turn]:
-                bar.update(task, description=subject.name)
-                report = subject.measure(order, front, quick=quick)
-                figures.add(subject.name, *report.values())
-                bar.advance(task)
-            for name, running in services.items():
-                bar.update(task, description=name)
-                _measure_service(figures, name, running, size.subscribers)
-                bar.advance(task)
-            bar.update(task, description="encryption")
-            ours = encryption.measure_ours(size.encryptions)
-            figures.add(OURS_ALONE, ours, 1000 / ours)
+            with ExitStack() as stack:
+                takers: dict[str, Callable[[], Cost]] = {
+                    subject.name: stack.enter_context(subject.running(order, front, quick=quick))
+                    for subject in subjects()
+                }
+                takers[OURS_ALONE] = partial(encryption.measure_ours, size.encryptions)
+                takers[C_ALONE] = partial(encryption.measure_c, c_program, size.encryptions)
+                _measure_round(figures, number, size, takers, services)
             bar.advance(task)
-            in_c, library = encryption.measure_c(c_program, size.encryptions)
-            figures.add(C_ALONE, in_c, 1000 / in_c)
-            bar.advance(task)
+    library = encryption.library_of(c_program)
     speed = encryption.openssl_speed(seconds=1 if quick else 3)
     return _report(figures, rounds, size, seen, library, speed)
 
 
+def _measure_round(
+    figures: Figures,
+    number: int,
+    size: Size,
+    takers: Mapping[str, Callable[[], Cost]],
+    services: Mapping[str, service.Service],
+) -> None:
+    """Let all take their turns, and the services theirs in between."""
+    costs = dict.fromkeys(takers, Cost())
+    names = list(takers)
+    first = number
+    for between in (*services, None):
+        for _ in range(size.turns):
+            first = (first + 1) % len(names)  # nobody always goes first
+            for name in names[first:] + names[:first]:
+                costs[name] += takers[name]()
+        if between is not None:
+            costs[between] = _measure_service(figures, between, services[between], size.subscribers)
+    for name, cost in costs.items():
+        figures.add(name, cost)
+
+
 def _measure_service(
     figures: Figures, name: str, running: service.Service, subscribers: int
-) -> None:
+) -> Cost:
     one = running.round()
     if one.counts["accepted"] != subscribers:
         raise UnexpectedAnswerError(f"{name}: {one.counts}")
-    figures.add(name, one.cpu_s / subscribers * 1000, subscribers / one.wall_s)
     figures.peak_mb[name] = running.worker_peak_mb()
     figures.celery_share.setdefault(name, []).append(one.celery_cpu_s / one.cpu_s)
+    return Cost(subscribers, one.cpu_s, one.wall_s)
 
 
 @contextmanager

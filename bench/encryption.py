@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from notifier.push import encrypt, pad
 
 from bench.readers import PLAINTEXT, make_readers
+from bench.subjects import Cost
 
 FOLDER = Path(__file__).parent
 
@@ -33,18 +35,21 @@ def build() -> Path:
     return program
 
 
-def measure_c(program: Path, count: int) -> tuple[float, str]:
-    """CPU seconds per 1,000 messages of the C program, and its libcrypto's version."""
-    command = [str(program), str(count), str(len(PLAINTEXT))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    report = json.loads(done.stdout)
+def measure_c(program: Path, count: int) -> Cost:
+    """What so many messages take the C program."""
+    report = _report_of(program, count)
     if report["body_length"] != len(_encrypted()):
         raise RuntimeError("the C program does not make the same kind of body")
-    return report["cpu_s"] / count * 1000, report["library"]
+    return Cost(count, report["cpu_s"], report["cpu_s"])
 
 
-def measure_ours(count: int) -> float:
-    """CPU seconds per 1,000 messages of notifier.push.encrypt, in this process."""
+def library_of(program: Path) -> str:
+    """The version of libcrypto that the C program uses."""
+    return str(_report_of(program, 1)["library"])
+
+
+def measure_ours(count: int) -> Cost:
+    """What so many messages take notifier.push.encrypt, in this process."""
     padded = pad(PLAINTEXT)
     readers = make_readers("https://push.example", 256)
     for number in range(count // 10):
@@ -53,7 +58,8 @@ def measure_ours(count: int) -> float:
     for number in range(count):
         reader = readers[number % 256]
         encrypt(padded, reader.p256dh, reader.auth)
-    return (time.process_time() - started) / count * 1000
+    took = time.process_time() - started
+    return Cost(count, took, took)
 
 
 def openssl_speed(seconds: int) -> float | None:
@@ -68,6 +74,13 @@ def openssl_speed(seconds: int) -> float | None:
         check=True,
     )
     return float(done.stdout.split()[-1])
+
+
+def _report_of(program: Path, count: int) -> dict[str, Any]:
+    command = [str(program), str(count), str(len(PLAINTEXT))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def _encrypted() -> bytes:
