@@ -130,7 +130,8 @@ def is_one_of(
 ) -> ColumnElement[bool]:
     """The condition that `column` is one of many ids, as one parameter.
 
-    `column.in_` makes a parameter of each, which for a batch costs as much as reading its rows.
+    `column.in_` makes a parameter of each, which for a batch costs as much as reading its rows; and
+    SQLite would read the whole table if it was analysed once when it was small.
     """
     if session.get_bind().dialect.name == "sqlite":
         return column.in_(
