@@ -84,4 +84,4 @@ def _spare_the_log(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _leave(**_: Any) -> None:
-    process.leaving.set()
+    process.leave()

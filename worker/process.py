@@ -5,6 +5,7 @@ Made after the fork and kept across tasks, so that connections to push services 
 
 import multiprocessing
 import signal
+from ctypes import c_bool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +25,19 @@ from notifier.own_messages import OwnMessages, Publication
 from notifier.push import Sender, Transport, VapidSigner
 from notifier.setup import require
 
-leaving = multiprocessing.get_context("fork").Event()
-"""Set in the main process, seen in all: finish what is in flight, give back the rest, return."""
+# Without a lock: a process that is killed while it looks would keep one for ever, and a second
+# SIGTERM that interrupts the handling of the first would wait for it in vain.
+_leaving = multiprocessing.get_context("fork").RawValue(c_bool, False)
+
+
+def leave() -> None:
+    """Called in the main process: all are to finish what is in flight, and return."""
+    _leaving.value = True
+
+
+def is_leaving() -> bool:
+    """Whether this process is to finish what is in flight, give back the rest, and return."""
+    return bool(_leaving.value)
 
 
 @dataclass(frozen=True, slots=True)

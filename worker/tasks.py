@@ -20,10 +20,10 @@ def deliver() -> None:
     worker = process.current()
     worker.delivery.run(
         WORK_FOR,
-        keep_going=lambda: not process.leaving.is_set(),
+        keep_going=lambda: not process.is_leaving(),
         call_others=lambda: ring(Job.DELIVER, times=app.conf.worker_concurrency),
     )
-    if not process.leaving.is_set():
+    if not process.is_leaving():
         worker.own_messages.send_some()
     if worker.ledger.due(most=1).batches:
         ring(Job.DELIVER)
@@ -33,7 +33,7 @@ def deliver() -> None:
 def send_own_messages() -> None:
     """Send welcomes and tests until none is due, or until an alert is: it goes first."""
     worker = process.current()
-    while not process.leaving.is_set() and worker.own_messages.send_some():
+    while not process.is_leaving() and worker.own_messages.send_some():
         due = worker.ledger.due(most=1)
         if due.unplanned or due.batches:
             return  # `deliver` sends some of the rest each time, and the clock rings for it
