@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
 
 BUSY_TIMEOUT_MS = 15_000
@@ -123,6 +124,15 @@ def now_of(session: Session) -> datetime:
         return datetime.now(UTC)
     moment: datetime = session.scalars(_NOW).one()
     return moment.astimezone(UTC)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether it is the database's failure, which passes: away, full, busy, or hung up on us.
+
+    PostgreSQL hangs up, for one, on whoever has been frozen in the middle of a transaction.
+    """
+    hung_up = isinstance(error, DBAPIError) and error.connection_invalidated
+    return hung_up or isinstance(error, OperationalError | InterfaceError)
 
 
 def is_one_of(

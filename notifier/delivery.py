@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
 from notifier.batch_run import BatchRun, Sent
 from notifier.clock import boot_time
-from notifier.db import Database
+from notifier.db import Database, is_outage
 from notifier.health import EndpointHolds, ServiceHealth
 from notifier.ledger import Lease, LeaseLost, Ledger
 from notifier.messages import Messages
@@ -127,7 +127,9 @@ class Delivery:
                         return
                 elif not self._send_from(run):
                     return
-        except (OperationalError, InterfaceError) as error:
+        except DBAPIError as error:
+            if not is_outage(error):
+                raise
             self._pause(error)
 
     def _send_from(self, run: BatchRun) -> bool:

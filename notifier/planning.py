@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from notifier import alerts, audience, reached
 from notifier.audience import Audience
-from notifier.db import Database, now_of
+from notifier.db import Database, is_outage, now_of
 from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers
 
 BATCHES_A_STEP = 10
@@ -97,7 +96,6 @@ def _note_failure(db: Database, alert_id: int, error: Exception) -> None:
     A database that is full or away is no fault of the alert's, and is waited for.
     """
     words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    is_outage = isinstance(error, OperationalError | InterfaceError)
     with db.write() as session:
         now = now_of(session)
         # Others that failed with it at the same moment do not count.
@@ -105,7 +103,7 @@ def _note_failure(db: Database, alert_id: int, error: Exception) -> None:
             update(Alert)
             .where(Alert.id == alert_id, Alert.planned_at.is_(None), _is_not_resting(now))
             .values(
-                plan_failures=Alert.plan_failures + (0 if is_outage else 1),
+                plan_failures=Alert.plan_failures + (0 if is_outage(error) else 1),
                 plan_not_before=now + RETRY_AFTER_A_FAILURE,
                 plan_error=words,
             )

@@ -49,7 +49,7 @@ def main(rounds: int, chosen: str, readers: int, at_once: int, seed: str | None)
 
 def _tell(console: Console, drill: Drill, database: str, number: int, result: Result) -> None:
     resumed = "" if result.resumed is None else f", resumed in {_seconds(result.resumed)}"
-    problems = "".join(f"\n    {problem}" for problem in result.problems)
+    problems = "".join(f"\n    {problem}" for problem in [*result.problems, *result.logs])
     console.print(
         f"{drill.number:>3} round {number + 1} on {database}: "
         f"{'FAILED' if result.problems else 'ok'}, {result.lost} lost, {result.duplicates} "

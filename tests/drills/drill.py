@@ -19,7 +19,10 @@ FEW = 4
 
 @dataclass
 class Result:
-    """What one round came to. `problems` is empty when all that must hold did hold."""
+    """What one round came to. `problems` is empty when all that must hold did hold.
+
+    If it is not, `logs` is what the programs have logged meanwhile, but for mere information.
+    """
 
     lost: int = 0
     duplicates: int = 0
@@ -29,6 +32,7 @@ class Result:
     took: timedelta = timedelta()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list, repr=False)
 
 
 @dataclass
@@ -224,7 +228,7 @@ def run_round(
     # So that a round can be repeated.
     chance = random.Random(f"{seed}/{drill.number}/{number}")  # noqa: S311
     round_ = Round(stage, chance, readers, number, patience)
-    started = time.monotonic()
+    started, marks = time.monotonic(), stage.log_marks()
     try:
         drill.run(round_)
     except Exception as error:
@@ -233,9 +237,19 @@ def run_round(
         stage.push.control.set_faults([])
         stage.other_push.control.set_faults([])
     if round_.result.problems:
+        round_.result.logs += _complaints(stage.logged_since(marks))
         stage.forget_enlisted()  # the next round must not find this one's work
     round_.result.took = timedelta(seconds=time.monotonic() - started)
     return round_.result
+
+
+def _complaints(logs: Mapping[str, str]) -> list[str]:
+    return [
+        f"{program}: {line}"
+        for program, text in logs.items()
+        for line in text.splitlines()
+        if line and "[info " not in line
+    ]
 
 
 def _token(endpoint: str) -> str:

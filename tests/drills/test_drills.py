@@ -41,7 +41,8 @@ def results(request: pytest.FixtureRequest) -> dict[str, list[Result]]:
 def test_nothing_is_lost(drill: Drill, results: dict[str, list[Result]]) -> None:
     [result] = results[drill.number]
     again = f"make drills ROUNDS=1 DRILLS={drill.number} ARGS='--readers {READERS} --seed {SEED}'"
-    assert result.problems == [], f"{result}\nThe same moments again: {again}"
+    logs = "\n".join(result.logs)
+    assert result.problems == [], f"{result}\nThe same moments again: {again}\n{logs}"
 
 
 def _do_without(missing: str) -> None:

@@ -11,7 +11,9 @@ from newsroom import Newsroom
 from publication import HOUR
 from sqlalchemy import Connection, ExceptionContext, delete, event, select, text, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
+from notifier import backlog
 from notifier.db import Database
 from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
 from notifier.models import Alert, AlertState, Batch, BatchMembers, Subscription
@@ -185,6 +187,36 @@ def test_a_database_that_is_away_for_longer_than_the_lease_makes_no_duplicates(
     assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 200}
     report = newsroom.control.report()
     assert report["lost"] == report["duplicates"] == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_was_frozen_in_a_transaction_goes_on_with_what_it_has_in_hand(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(300)
+    alert = newsroom.release()
+    monkeypatch.setattr("notifier.db.IDLE_IN_TRANSACTION_MS", 1000)
+    newsroom.db.engine.dispose()
+    calls = 0
+
+    def freeze_the_second_time(session: Session, *, take_over: bool) -> list[int]:
+        nonlocal calls
+        calls += 1
+        found = candidates(session, take_over=take_over)
+        if calls == 2:
+            time.sleep(2)
+            session.execute(text("SELECT 1"))
+        return found
+
+    candidates = backlog.candidates
+    monkeypatch.setattr(backlog, "candidates", freeze_the_second_time)
+    worker = newsroom.worker(Ledger(newsroom.db, batch_size=100))
+    newsroom.deliver_until_over(alert, delivery=worker)
+
+    assert calls > 2
+    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
+    assert {batch.last_error for batch in newsroom.batches(alert.id)} == {None}
+    assert newsroom.control.report()["duplicates"] == 0
 
 
 def test_who_comes_back_first_after_an_outage_leaves_others_the_time_to_record_what_they_sent(
