@@ -16,7 +16,7 @@ from bench import sink
 from bench.compare import machine
 from bench.readers import make_readers, write_order
 from bench.report import where
-from bench.subjects import FOLDER, SENDER, Subject
+from bench.subjects import FOLDER, our_sender
 
 ROUND_TRIPS_MS = (0, 30, 100)
 ROUNDS = 3
@@ -24,7 +24,7 @@ ROUNDS = 3
 
 def run(console: Console, *, quick: bool) -> dict[str, Any]:
     """Measure at every distance in turn, several times; answers what goes into distance.json."""
-    subject = Subject(SENDER, ["bench.peers.our_sender"], 40_000, 500)
+    subject = our_sender(40_000, quick=500)
     rates: dict[int, list[float]] = {}
     cpu: dict[int, list[float]] = {}
     with sink.running() as front, tempfile.TemporaryDirectory() as name:

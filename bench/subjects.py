@@ -121,8 +121,13 @@ def subjects() -> list[Subject]:
         Subject(NODE + CACHED, [str(FOLDER / "peers/web_push.mjs"), "cached"], 350, 100),
         Subject(ASYNC, ["bench.peers.pywebpush_async"], 500, 100),
         Subject(ASYNC + CACHED, ["bench.peers.pywebpush_async", "cached"], 500, 100),
-        Subject(SENDER, ["bench.peers.our_sender"], 3_500, 300),
+        our_sender(3_500, quick=300),
     ]
+
+
+def our_sender(messages: int, *, quick: int = 0) -> Subject:
+    """The project's own sender."""
+    return Subject(SENDER, ["bench.peers.our_sender"], messages, quick)
 
 
 def install_node_peer() -> None:

@@ -1,8 +1,6 @@
 """The verifying sink: everything that our sender sends is read as a browser would read it."""
 
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from notifier.rehearsal.validation import VapidChecker, check_ttl
 
 from bench import sink
 from bench.readers import PLAINTEXT, from_base64url, make_readers, write_order
-from bench.subjects import FOLDER, UnexpectedAnswerError
+from bench.subjects import UnexpectedAnswerError, our_sender
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,8 @@ def verify(messages: int) -> dict[str, int]:
             readers = make_readers(front.origin, messages)
             order, vapid_key = folder / "order.json", folder / "vapid.pem"
             write_order(order, readers, front, vapid_key)
-            command = [sys.executable, "-m", "bench.peers.our_sender", str(order), str(messages)]
-            done = subprocess.run(
-                command, cwd=FOLDER.parent, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise UnexpectedAnswerError(f"our sender failed: {done.stderr[-2000:]}")
-            statuses = json.loads(done.stdout)["statuses"]
-            if statuses != {"201": messages}:
-                raise UnexpectedAnswerError(f"{statuses} instead of 201 only")
+            with our_sender(messages).running(order, front) as take_turn:
+                take_turn()
             origin = front.origin
         vapid_public_key = from_base64url(json.loads(order.read_text())["vapid_public_key"])
     by_path = {reader.endpoint.removeprefix(origin): reader for reader in readers}
