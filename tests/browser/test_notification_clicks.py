@@ -16,7 +16,7 @@ from notified import (
     shown,
     wait_until_shown,
 )
-from publisher import Publishers, Site
+from publisher import NONCE, Publishers, Site
 from sqlalchemy import select
 from stored import delete_row, recall, remember, rows, subscription
 
@@ -131,10 +131,15 @@ def test_a_tab_that_shows_the_article_is_used_again(
       };
     """
     opt_in(reader, site, worker=watch)
-    article = site.put_page("/article", script="") + landed
-    reader.open_beside(article)
-    reader.wait_for_tab(article)
+    # A tab has its address before it has its page, and only then may be found by the worker.
+    loaded = f"""<script nonce="{NONCE}">
+      onload = () => new BroadcastChannel("heard").postMessage("loaded");
+    </script>"""
+    article = site.put_page("/article", script=loaded) + landed
     reader.evaluate(LISTEN)
+    reader.open_beside(article)
+    reader.wait_for("heard.length > 0")
+    reader.evaluate("void heard.splice(0)")
     before = reader.urls()
     alert = make_alert(site, url=f"{site.origin}/article?utm_source=notifier")
     outbox.send(reader, alert)
