@@ -11,6 +11,7 @@ CLOSE = PROMPT + "[data-action=close]"
 IS_SHOWN = "document.querySelector('notifier-prompt') !== null"
 IS_GONE = "document.querySelector('notifier-prompt') === null"
 CARD = "document.querySelector('notifier-prompt').shadowRoot.querySelector('.card')"
+IS_STILL = f"{CARD}.getAnimations().every((one) => one.playState === 'finished')"
 
 
 def open_prompt(browser: Browser, url: str) -> None:

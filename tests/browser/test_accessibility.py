@@ -18,7 +18,7 @@ from newsroom_site import (
     serving,
 )
 from publisher import NONCE, Site
-from publisher_page import CARD, YES, open_prompt
+from publisher_page import CARD, IS_STILL, YES, open_prompt
 
 from notifier.config import Settings
 from notifier.db import Database
@@ -240,7 +240,7 @@ def test_every_state_of_the_prompt(
     """How the browser answers is told to the page here; that it does so is tested elsewhere."""
 
     def look_when_still(name: str) -> None:
-        chromium.wait_for(f"{CARD}.getAnimations().every((one) => one.playState === 'finished')")
+        chromium.wait_for(IS_STILL)
         look(name)
 
     head = f"<script nonce={NONCE}>{browsers_part}</script>"

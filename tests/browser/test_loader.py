@@ -115,10 +115,11 @@ def test_in_a_frame_it_does_nothing(reader: Browser, site: Site) -> None:
 def test_until_consent_it_does_nothing_and_stores_nothing(
     reader: Browser, site: Site, consent: str
 ) -> None:
-    button = "<button data-notifier=prompt>Alerts</button>"
+    button = "<a href='#alerts' data-notifier=prompt>Alerts</a>"
     reader.open(site.put_page(attributes='data-wait-for="consent-given"', body=button))
     reader.click("[data-notifier=prompt]")
     reader.wait_for("warnings.length === 1")
+    assert reader.evaluate("location.hash") == "#alerts", "without it a link is only a link"
     assert "waits for the event consent-given" in warned(reader)
     assert reader.evaluate("indexedDB.databases()") == []
     assert reader.evaluate("told") == []
@@ -137,14 +138,16 @@ def test_the_page_can_ask_how_it_stands(reader: Browser, site: Site) -> None:
     assert reader.evaluate("notifier.status()") == "denied"
 
 
-def test_without_push_nobody_is_asked(reader: Browser, site: Site) -> None:
+def test_without_push_nobody_is_asked_and_who_asks_is_told_what_to_try(
+    reader: Browser, site: Site
+) -> None:
     without = f'<script nonce="{NONCE}">delete window.PushManager;</script>'
     button = "<button data-notifier=prompt>Alerts</button>"
     open_without_prompt(reader, site.put_page(head=without, body=button))
     assert reader.evaluate("notifier.status()") == "unsupported"
     reader.click("[data-notifier=prompt]")
-    reader.wait_for("warnings.length === 1")
-    assert "this browser has no push" in warned(reader)
+    panel = "document.querySelector('notifier-panel')?.shadowRoot.textContent"
+    reader.wait_for(f"{panel}?.includes('Try a current Chrome, Edge, Firefox or Safari')")
 
 
 def test_landing_from_safaris_own_notification_counts_the_click(

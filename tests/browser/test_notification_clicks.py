@@ -23,13 +23,16 @@ from stored import delete_row, recall, remember, rows, subscription
 from notifier import alerts, subscriptions
 from notifier.alerts import Draft
 from notifier.db import Database
-from notifier.models import Alert, AlertState, Reaction, ReactionCount
+from notifier.models import Alert, AlertKind, AlertState, Reaction, ReactionCount
+from notifier.notification import title_of
 from notifier.rehearsal.deployment import Deployment, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
 LONG = timedelta(seconds=20)
 HOME = "the home page"
+HANG = "indexedDB.open = () => ({}); self.fetch = () => new Promise(() => {});"
+"""In front of a worker: neither storage nor network ever answers it."""
 
 LISTEN = """void (window.heard = [], new BroadcastChannel("heard")
   .onmessage = ({ data }) => heard.push(data))"""
@@ -42,6 +45,22 @@ def click(screen: Desktop, title: str, label: str | None = None) -> None:
     [*_, notification] = [shown for shown in screen.notifications if shown.title == title]
     keys = {text: key for key, text in notification.actions.items()}
     screen.click(notification, keys[label] if label else "default")
+
+
+def open_article_beside(reader: Browser, site: Site, path: str, landed: str = "") -> str:
+    """Opens an article in a tab of its own, and waits until a worker can find it there.
+
+    A tab has its address before it has its page.
+    """
+    loaded = f"""<script nonce="{NONCE}">
+      onload = () => new BroadcastChannel("heard").postMessage("loaded");
+    </script>"""
+    article = site.put_page(path, script=loaded) + landed
+    reader.evaluate(LISTEN)
+    reader.open_beside(article)
+    reader.wait_for("heard.length > 0")
+    reader.evaluate("void heard.splice(0)")
+    return article
 
 
 def release(service: Deployment, site: Site, *, counted: bool, sent: bool = False) -> Alert:
@@ -131,15 +150,7 @@ def test_a_tab_that_shows_the_article_is_used_again(
       };
     """
     opt_in(reader, site, worker=watch)
-    # A tab has its address before it has its page, and only then may be found by the worker.
-    loaded = f"""<script nonce="{NONCE}">
-      onload = () => new BroadcastChannel("heard").postMessage("loaded");
-    </script>"""
-    article = site.put_page("/article", script=loaded) + landed
-    reader.evaluate(LISTEN)
-    reader.open_beside(article)
-    reader.wait_for("heard.length > 0")
-    reader.evaluate("void heard.splice(0)")
+    article = open_article_beside(reader, site, "/article", landed)
     before = reader.urls()
     alert = make_alert(site, url=f"{site.origin}/article?utm_source=notifier")
     outbox.send(reader, alert)
@@ -147,6 +158,21 @@ def test_a_tab_that_shows_the_article_is_used_again(
     reader.wait_for("heard.length > 0")
     assert reader.evaluate("heard") == [f"focused {article}"]
     assert sorted(reader.urls()) == sorted(before)
+
+
+@pytest.mark.parametrize(
+    "kind", [AlertKind.UPDATE, AlertKind.CORRECTION, AlertKind.WITHDRAWAL], ids=str
+)
+@pytest.mark.usefixtures("page")
+def test_what_follows_up_opens_the_article_anew(
+    reader: Browser, site: Site, screen: Desktop, outbox: Outbox, kind: AlertKind
+) -> None:
+    """A tab that is open since the first alert may still say what was wrong."""
+    article = open_article_beside(reader, site, f"/then-{kind}")
+    newer = follow(make_alert(site, url=article), kind=kind, title=f"A {kind} of it")
+    outbox.send(reader, newer)
+    click(screen, title_of(kind, newer.title, "en"))
+    wait_until(lambda: reader.urls().count(article) == 2, LONG, "the article anew")
 
 
 @pytest.mark.parametrize("label", ["Read", None])
@@ -195,12 +221,21 @@ def test_only_what_the_publication_links_to_is_opened(
 def test_a_click_waits_for_neither_storage_nor_network(
     reader: Browser, site: Site, screen: Desktop, outbox: Outbox
 ) -> None:
-    hang = "indexedDB.open = () => ({}); self.fetch = () => new Promise(() => {});"
-    replace_worker(reader, site, hang + site.bare_worker)
+    replace_worker(reader, site, HANG + site.bare_worker)
     alert = make_alert(site, url=site.put_page("/at-once", script=""), count_rate=1.0)
     outbox.send(reader, alert)
     click(screen, alert.title)
     reader.wait_for_tab(alert.url)
+
+
+@pytest.mark.usefixtures("page")
+def test_storage_and_network_that_hang_keep_no_later_alert_back(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    replace_worker(reader, site, HANG + site.bare_worker)
+    for title in ("Bridge closed", "Ferry cancelled"):
+        outbox.send(reader, make_alert(site, title=title, count_rate=1.0))
+        wait_until_shown(reader, title)
 
 
 @pytest.mark.usefixtures("page")

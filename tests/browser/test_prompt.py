@@ -14,6 +14,7 @@ from publisher_page import (
     CLOSE,
     IS_GONE,
     IS_SHOWN,
+    IS_STILL,
     NO,
     YES,
     loaded,
@@ -133,6 +134,24 @@ def test_a_question_that_waits_in_the_address_bar_is_pointed_to(
     reader.wait_for(f"{CARD}.textContent.includes('click the bell')")
     reader.evaluate("answer('denied')")
     reader.wait_for(f"{CARD}.textContent.includes('blocked')")
+
+
+def test_a_push_service_that_does_not_answer_can_be_waited_for_unseen(
+    reader: Browser, site: Site
+) -> None:
+    hanging = (
+        "const subscribe = PushManager.prototype.subscribe; PushManager.prototype.subscribe = "
+        "async function (how) { await new Promise((r) => { window.goOn = r; });"
+        " return subscribe.call(this, how); };"
+    )
+    open_prompt(reader, site.put_page(head=f"<script nonce={NONCE}>{hanging}</script>"))
+    reader.answer_permission("granted")
+    reader.click(YES)
+    reader.wait_for("window.goOn !== undefined")
+    reader.click(CLOSE)
+    reader.wait_for(IS_GONE)
+    reader.evaluate("goOn()")
+    reader.wait_for(f"{IS_SHOWN} && {CARD}.textContent.includes('You are all set')")
 
 
 def test_asked_again_meanwhile_it_answers_once(reader: Browser, site: Site) -> None:
@@ -290,10 +309,12 @@ def test_a_small_screen_at_twice_the_size_loses_nothing(
 ) -> None:
     reader.screenshot(tmp_path / "small.png", 320, 256)
     open_prompt(reader, site.put_page(language="fr"))
+    reader.wait_for(IS_STILL)
     card = reader.evaluate(f"{CARD}.getBoundingClientRect().toJSON()")
     assert card["left"] >= 0
     assert card["right"] <= 320
     assert card["top"] >= 0
+    assert card["bottom"] <= 256
     assert reader.evaluate(f"{CARD}.scrollWidth <= {CARD}.clientWidth")
     reader.click(NO)
     reader.wait_for("told.includes('declined')")
@@ -334,7 +355,7 @@ def test_nothing_stands_in_the_way_of_anybody(
     reader.prefer(scheme)
     for page in (service.settings.base_url, site.put_page(language="ar")):
         open_prompt(reader, page)
-        reader.wait_for(f"{CARD}.getAnimations().every((one) => one.playState === 'finished')")
+        reader.wait_for(IS_STILL)
         assert serious_problems(reader) == []
     reader.click(YES)
     reader.wait_for("told.includes('accepted')")

@@ -10,11 +10,15 @@
   const STORAGE_PATIENCE = 500; // milliseconds; showing an alert never waits longer for storage
   const REMEMBERED_ALERTS = 50;
   const OWN_KINDS = ["welcome", "test"]; // for this one reader
+  // What the page said before these, a tab that is open may still say.
+  const KINDS_OF_NEWER_PAGES = ["update", "correction", "withdrawal"];
   const AUDIBLE_KINDS = ["breaking", "correction", ...OWN_KINDS];
   const DAY = 24 * 60 * 60 * 1000;
   // A million browsers get an alert in the same seconds. What they tell the service because of it
   // comes spread over this time, in milliseconds, and over many alerts.
   const SPREAD = 10_000;
+  // Chromium keeps the next message back until all that came of this one is done.
+  const TELLING_PATIENCE = SPREAD + 2_000;
   const SAY_AGAIN_AFTER = 30 * DAY;
   const SAY_AGAIN_CHANCE = 1 / 20;
 
@@ -63,9 +67,10 @@
     // From here to showNotification nothing is awaited, so two messages cannot both be first.
     shownHere.set(shown.alert, shown);
     const showing = show(notification, { audible, optIn }).catch(() => showUnreadable(optIn));
-    await Promise.allSettled([showing, rememberAlert(shown)]);
+    await Promise.allSettled([showing, patiently(rememberAlert(shown))]);
     const counting = isNew && report(notification, "shown");
-    await Promise.allSettled([counting, tellMutes(), sayAgain(optIn)]);
+    const telling = Promise.allSettled([counting, tellMutes(), sayAgain(optIn)]);
+    await patiently(telling, TELLING_PATIENCE);
   }
 
   /** The notification in a push event, in both forms in which it is sent; null if unreadable. */
@@ -137,10 +142,15 @@
 
   // ---- A notification is clicked ----------------------------------------------------------
 
-  /** Brings the tab that shows the article to the front, or opens one. Asks nobody first. */
+  /**
+   * Brings the tab that shows the article to the front, or opens one. Asks nobody first. It can
+   * have no tab loaded anew, as it controls none.
+   */
   async function open({ url = HOME, ...data }) {
     const tabs = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-    const tab = tabs.find((tab) => pageOf(tab.url) === pageOf(url));
+    const tab =
+      !KINDS_OF_NEWER_PAGES.includes(data.kind) &&
+      tabs.find((tab) => pageOf(tab.url) === pageOf(url));
     try {
       await (tab ? tab.focus() : self.clients.openWindow(url));
     } catch {
@@ -332,11 +342,11 @@
     }
   }
 
-  /** What storage answers; undefined when it fails or takes too long. */
-  function patiently(work) {
+  /** What storage or network answers; undefined when it fails or takes too long. */
+  function patiently(work, patience = STORAGE_PATIENCE) {
     return Promise.race([
       work.catch(() => {}),
-      new Promise((resolve) => setTimeout(resolve, STORAGE_PATIENCE)),
+      new Promise((resolve) => setTimeout(resolve, patience)),
     ]);
   }
 })();

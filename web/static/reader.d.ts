@@ -14,7 +14,8 @@ type NotifierStatus =
 interface Notifier {
   /**
    * Asks the reader now, whatever was answered before. A subscriber gets the preferences, who has
-   * blocked us is told how to unblock, and on an iPhone it shows the way to the home screen.
+   * blocked us is told how to unblock, on an iPhone it shows the way to the home screen, and where
+   * there is no push it says what to try instead.
    */
   prompt(): Promise<NotifierStatus | undefined>;
   /** Raises the browser's own question without the soft prompt. Only inside a click. */

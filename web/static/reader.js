@@ -40,7 +40,7 @@
 
   // ---- When to ask
 
-  let started, view, language;
+  let started, view;
 
   async function start() {
     if (started) return;
@@ -105,8 +105,7 @@
   /** Shows what there is for this reader: mostly the soft prompt. */
   async function ask(how) {
     const state = await status();
-    if (state === "unsupported") warn("this browser has no push");
-    else if (state === "subscribed") await preferences();
+    if (["subscribed", "unsupported"].includes(state)) await preferences();
     else if (state === "needs-home-screen") await (await load("guide")).showGuide(reader, how);
     else await (await load("prompt")).showPrompt(reader, how);
   }
@@ -195,7 +194,7 @@
   async function texts(part = "") {
     const wanted = [await recall("language"), document.documentElement.lang, ...navigator.languages];
     const codes = wanted.map((tag) => tag?.slice(0, 2).toLowerCase());
-    language = codes.find((code) => LANGUAGES.includes(code)) || "en";
+    const language = codes.find((code) => LANGUAGES.includes(code)) || "en";
     const module = await load(`languages/${part && `${part}/`}${language}`);
     const { publication } = await config();
     const all = { ...module.default, ...options.texts, ...options.texts?.[language] };
@@ -248,8 +247,6 @@
   const reader = {
     ...{ service, options, config, texts, recall, remember, forget, call, emit, explain },
     ...{ currentSubscription, optIn, optOut, decline, preferences, status },
-    publication: async () => (await config()).publication,
-    language: () => language,
   };
 
   const action = (work) => async () => {
@@ -271,7 +268,7 @@
   document.addEventListener("click", (event) => {
     const name = event.target.closest?.("[data-notifier]")?.dataset.notifier;
     if (!["prompt", "subscribe", "preferences"].includes(name)) return;
-    event.preventDefault();
+    if (started) event.preventDefault();
     window.notifier[name]().catch(explain);
   });
 

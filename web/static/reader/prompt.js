@@ -62,7 +62,7 @@ export async function showPrompt(reader, { question, called = question } = {}) {
       await reader.decline();
       return tell("dismissed");
     }
-    say(texts.title, texts.subscribing);
+    say(texts.title, texts.subscribing, closing);
     try {
       await reader.optIn();
     } catch (error) {

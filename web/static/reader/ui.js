@@ -92,7 +92,7 @@ export const STYLE = `
   font: 1rem/1.45 system-ui, sans-serif; overflow: auto; overflow-wrap: break-word;
   background: var(--paper); color: var(--ink); border: 1px solid transparent; border-radius: 14px;
   box-shadow: inset 0 4px var(--accent), 0 4px 32px #0005;
-  padding: 1.25rem; max-height: 100dvh; animation: rise .3s;
+  padding: 1.25rem; max-height: calc(100dvh - 2rem); animation: rise .3s;
 }
 section.card {
   position: fixed; z-index: 2147483000; inset: auto .5rem calc(.5rem + env(safe-area-inset-bottom));
