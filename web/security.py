@@ -91,6 +91,9 @@ def protect(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_PATH="/",
         PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
+        # The cookie's prefix keeps out what the Referer is asked for; browsers and proxies that
+        # leave out Referer or Host could not sign in.
+        WTF_CSRF_SSL_STRICT=False,
         MAX_CONTENT_LENGTH=MOST_BYTES,
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_FILES_KEEP_FOR,
         RATELIMIT_STORAGE_URI=broker_url(settings),

@@ -112,23 +112,20 @@ def serve() -> Iterator[Callable[[Settings], str]]:
 
     def start(settings: Settings) -> str:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+            port = free.getsockname()[1]
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gunicorn", "web:create_app()"),
-                *("--bind", address, "--no-control-socket"),
-                *("--workers", "2", "--worker-class", "gthread", "--threads", "8"),
-            ],
-            env=environment_of(settings),
+            [sys.executable, "-m", "gunicorn", "--config", "python:web.server", "web:create_app()"],
+            env=environment_of(settings.model_copy(update={"port": port, "web_processes": 2})),
             cwd=settings.home,
         )
         started.append(process)
+        url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + DEADLINE
-        while not _is_up(f"http://{address}"):
+        while not _is_up(url):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        return f"http://{address}"
+        return url
 
     yield start
     for process in started:

@@ -1,6 +1,7 @@
 """What stands in front of the views: origins, bodies, sizes, rates, headers."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
+from itsdangerous import URLSafeTimedSerializer
 
 from notifier import heartbeats
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.models import Program
+from web.newsroom.drafts import LONGEST_BODY
 from web.security import client_address
 
 URL = "/api/v1/subscriptions"
@@ -290,6 +293,14 @@ def test_without_its_database_the_service_says_so_and_promises_nothing(
         assert int(answer.headers["Retry-After"]) > 0
         assert "s3cret" not in answer.text
     assert client.get("/healthz").status_code == 503
+    with client.session_transaction() as session:
+        session.update(editor=1, since=int(time.time()), csrf_token="a token")
+    signer = URLSafeTimedSerializer(client.application.secret_key, salt="wtf-csrf-token")
+    form = {"csrf_token": signer.dumps("a token"), "title": "Bridge closed"}
+    page = client.post("/newsroom/alerts", data=form)
+    assert page.status_code == 503
+    assert "nothing was sent; try again" in page.text
+    assert "/newsroom/?title=Bridge+closed" in page.text
     assert "s3cret" not in "".join(capsys.readouterr())
 
 
@@ -326,3 +337,13 @@ def test_a_real_server_refuses_large_bodies_and_goes_on_answering(
     after = requests.get(f"{server}/api/v1/config", timeout=30)
 
     assert (answer.status_code, after.status_code) == (413, 200)
+
+
+def test_the_text_of_an_alert_finds_room_in_an_address(
+    settings: Settings, serve: Callable[[Settings], str]
+) -> None:
+    """For a page that was left open: signing in comes first, with the text in its address."""
+    text = {"title": "س" * 60, "body": "س" * LONGEST_BODY, "url": "https://www.example.com/bridge"}
+    answer = requests.get(f"{serve(settings)}/newsroom/", params=text, timeout=30)
+    assert answer.status_code == 200
+    assert answer.url.count("%25D8%25B3") == 60 + LONGEST_BODY

@@ -22,6 +22,7 @@ from notifier.models import (
     ReactionCount,
     ServiceAnswers,
 )
+from web.newsroom.compose import SAME_LINK_WITHIN
 
 REVIEW = "/newsroom/alerts/review"
 SEND = "/newsroom/alerts"
@@ -156,6 +157,32 @@ def test_clicks_at_the_same_moment_release_one_alert(
         thread.join()
     [alert] = released(db)
     assert answers == [(303, f"/newsroom/alerts/{alert.id}")] * CLICKS
+
+
+def test_a_review_says_that_there_is_an_alert_with_the_same_link(
+    editor: EditorsBrowser, db: Database
+) -> None:
+    """Such as that of a review which is loaded again, or one that the CMS has raised."""
+    warning = "There is an alert with this link already"
+    editor.send(REVIEW, **BRIDGE)
+    assert warning not in editor.text
+    editor.send(SEND)
+    alert_id = int(editor.page.headers["Location"].rpartition("/")[2])
+    again = BRIDGE | {"title": "The harbour bridge is closed"}
+    editor.open("/newsroom/")
+    editor.send(REVIEW, **again)
+    assert warning in editor.text
+    assert f'href="/newsroom/alerts/{alert_id}"' in editor.text
+    assert BRIDGE["title"] in editor.text
+
+    editor.open("/newsroom/")
+    editor.send(REVIEW, **(again | {"url": "https://www.example.com/tunnel"}))
+    assert warning not in editor.text
+    with db.write() as session:
+        alerts.get(session, alert_id).released_at -= SAME_LINK_WITHIN
+    editor.open("/newsroom/")
+    editor.send(REVIEW, **again)
+    assert warning not in editor.text
 
 
 def test_every_review_can_send_an_alert_of_its_own(editor: EditorsBrowser, db: Database) -> None:

@@ -7,12 +7,13 @@ import pytest
 import time_machine
 from flask import Flask
 from newsroom_pages import EMAIL, PASSWORD, EditorsBrowser
-from sqlalchemy import delete
+from sqlalchemy import select
 
 from notifier import editors
 from notifier.config import Settings
 from notifier.db import Database
 from notifier.models import Editor
+from web.newsroom.drafts import LONGEST_BODY
 
 SIGN_IN = "/newsroom/sign-in"
 HOME = "/newsroom/"
@@ -188,6 +189,16 @@ def test_on_https_the_cookie_cannot_come_from_elsewhere(
     assert {"HttpOnly", "Path=/", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
 
 
+def test_browsers_and_proxies_that_leave_out_referer_and_host_can_sign_in_over_https(
+    settings: Settings, make_app: Callable[[Settings], Flask], editor: EditorsBrowser
+) -> None:
+    here = {"public_url": "https://alerts.example.com", "trusted_proxies": 1}
+    browser = EditorsBrowser(make_app(settings.model_copy(update=here)))
+    browser.client.environ_base |= {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_HOST": "10.0.0.7:8000"}
+    assert sign_in(browser) == 303
+    assert browser.follow().status_code == 200
+
+
 def test_a_session_lasts_twelve_hours_however_busy_it_is(app: Flask, db: Database) -> None:
     start = datetime(2030, 5, 1, 6, 0, tzinfo=UTC)
     with time_machine.travel(start, tick=False):
@@ -210,10 +221,10 @@ def test_a_new_password_ends_the_sessions_of_the_old_one(
     assert editor.open(HOME).status_code == 303
 
 
-def test_an_editor_who_is_deleted_is_out_at_once(db: Database, editor: EditorsBrowser) -> None:
+def test_an_editor_who_is_removed_is_out_at_once(db: Database, editor: EditorsBrowser) -> None:
     assert editor.open(HOME).status_code == 200
     with db.write() as session:
-        session.execute(delete(Editor))
+        editors.remove(session, f" {EMAIL.upper()} ")
     assert editor.open(HOME).status_code == 303
 
 
@@ -235,15 +246,22 @@ def test_another_site_can_neither_sign_in_nor_out(
     assert stranger.open(HOME).status_code == 303
 
 
+@pytest.mark.parametrize("cookie_is_left", [True, False])
 def test_an_alert_written_when_the_session_ended_is_there_after_signing_in(
-    app: Flask, db: Database, editor: EditorsBrowser
+    app: Flask, db: Database, editor: EditorsBrowser, cookie_is_left: bool
 ) -> None:
     editor.open(HOME)
-    form = editor.form("/newsroom/alerts/review") | {"title": "Bridge closed"}
-    editor.client.delete_cookie("newsroom")
+    title, body = "Bridge closed", "س" * LONGEST_BODY
+    form = editor.form("/newsroom/alerts/review") | {"title": title, "body": body}
+    if cookie_is_left:
+        with db.write() as session:  # whom a new password has signed out
+            session.scalars(select(Editor)).one().password_hash = editors._hasher.hash("another")
+    else:
+        editor.client.delete_cookie("newsroom")
     editor.page = editor.client.post("/newsroom/alerts/review", data=form)
-    editor.follow()  # the form with the text, which asks to sign in first
+    assert editor.page.status_code == 401
+    assert "nothing was sent. Sign in, and your text is here again." in editor.text
+    editor.send(SIGN_IN, email=EMAIL, password="another" if cookie_is_left else PASSWORD)
     editor.follow()
-    editor.send(SIGN_IN, email=EMAIL, password=PASSWORD)
-    editor.follow()
-    assert editor.form("/newsroom/alerts/review")["title"] == ["Bridge closed"]
+    form = editor.form("/newsroom/alerts/review")
+    assert (form["title"], form["body"]) == ([title], [body])

@@ -42,7 +42,7 @@ def get_alert(alert_id: int) -> Answer:
     scope=Scope.ARTICLES_WRITE,
     parameters=PARAMETERS,
     answers={
-        201: ("It is released, and the earlier alert ended.", schemas.AlertAnswer),
+        201: ("It is released, and ends the earlier alert as said above.", schemas.AlertAnswer),
         200: ("The same words had been sent already; this is their alert.", schemas.AlertAnswer),
     },
     problems=_UNKNOWN
@@ -50,9 +50,9 @@ def get_alert(alert_id: int) -> Answer:
 )
 def follow_up_alert(alert_id: int, body: schemas.FollowUpBody) -> Answer:
     """Follows up the newest alert of a story; whoever still waits for that one does not get it
-    any more. Repeating a request is harmless: the same words after the same alert are released
-    once. A 409 names what was sent meanwhile, and `newest` of the alert says which alert a
-    follow-up can be for now."""
+    any more, unless it is a correction or withdrawal and this an update. Repeating a request is
+    harmless: the same words after the same alert are released once. A 409 names what was sent
+    meanwhile, and `newest` of the alert says which alert a follow-up can be for now."""
     with services().db.write() as session:
         after = alerts.get(session, alert_id)
         draft = follow_ups.draft_after(

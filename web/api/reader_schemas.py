@@ -116,8 +116,8 @@ class OptInBody(Body):
     old: Annotated[
         OldProof | None,
         Field(
-            description="Proof of the subscription that this browser had before: its choices and "
-            "its token stay. One that proves nothing is ignored."
+            description="Proof of the subscription that this browser had before: its choices "
+            "stay, and its token if that is the proof. One that proves nothing is ignored."
         ),
     ] = None
     welcome: Annotated[bool, Field(description="Send a welcome, if the subscription is new.")] = (

@@ -130,8 +130,9 @@ class FollowUpBody(Body):
     kind: Annotated[
         Literal["update", "correction", "withdrawal"],
         Field(
-            description="An `update` goes to readers who also want updates; the others go to "
-            "everybody who may have received an earlier alert of the story."
+            description="An `update` goes to readers who also want updates, or to all whom the "
+            "alert before it was for if that is still going out; the others go to everybody who "
+            "may have received an earlier alert of the story."
         ),
     ]
     title: Annotated[Line, Field(max_length=300, examples=["River falls again"])]

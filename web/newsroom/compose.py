@@ -1,5 +1,7 @@
 """Raising an alert: write, review, send."""
 
+from datetime import timedelta
+
 from flask import flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
@@ -12,6 +14,8 @@ from web.newsroom.alerts import home_page
 from web.newsroom.blueprint import blueprint
 from web.newsroom.drafts import AlertText
 from web.services import services
+
+SAME_LINK_WITHIN = timedelta(days=1)
 
 
 @blueprint.get("/audience")
@@ -73,9 +77,10 @@ def _review(text: AlertText, problem: str | None = None) -> Response:
     with services().db.read() as session:
         draft, wrong = text.checked(session, services().links)
         offered = {section.slug: section.name for section in sections_.offered(session)}
-        size = audience.size(session, draft.audience) if draft is not None else 0
-    if draft is None:
-        return make_response(home_page(text, wrong=wrong), 422)
+        if draft is None:
+            return make_response(home_page(text, wrong=wrong), 422)
+        size = audience.size(session, draft.audience)
+        same_link = alerts.with_link(session, draft.url, within=SAME_LINK_WITHIN)
     with services().db.write() as session:
         token = drafts.open_review(session)
     page = render_template(
@@ -86,6 +91,7 @@ def _review(text: AlertText, problem: str | None = None) -> Response:
         size=size,
         sections=", ".join(offered[slug] for slug in offered if slug in text.sections),
         validity=services().settings.alert_validity,
+        same_link=same_link,
         problem=problem,
     )
     return make_response(page, 409 if problem else 200)

@@ -41,6 +41,7 @@ def current() -> SignedIn | None:
     A session ends with its 12 hours, with its editor, and when the password changes.
     """
     if "editor_in_session" not in g:
+        g.editor_in_session = None  # the page that says what has failed does not look again
         g.editor_in_session = _look_up()
     found: SignedIn | None = g.editor_in_session
     return found

@@ -1,6 +1,7 @@
 """Coming in and going out: password, one-time link, sign-out, and the door in front of the rest."""
 
 from datetime import timedelta
+from typing import Any
 
 from flask import (
     Response,
@@ -41,13 +42,15 @@ def require_editor() -> BaseResponse | None:
         return None
     if "HX-Request" in request.headers:
         return make_response(render_template("newsroom/_signed_out.html"), _STOP_POLLING)
-    wanted = request.full_path.rstrip("?") if request.method == "GET" else _page_with_text()
-    return redirect(url_for("newsroom.sign_in", next=wanted), 303)
+    if request.method == "GET":
+        wanted = request.full_path.rstrip("?")
+        return redirect(url_for("newsroom.sign_in", next=wanted), 303)
+    return _session_has_ended()
 
 
 @blueprint.context_processor
-def _editor() -> dict[str, sessions.SignedIn | None]:
-    return {"editor": sessions.current()}
+def _for_all_pages() -> dict[str, Any]:
+    return {"editor": sessions.current(), "page_with_text": _page_with_text}
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
@@ -94,6 +97,8 @@ def refuse_forged_form(_error: CSRFError) -> BaseResponse:
     """A form from elsewhere, or from before the last sign-in. Nothing has been done."""
     if request.endpoint == "newsroom.sign_in":
         return _sign_in_page("Your browser did not keep our cookie. Please try again.", status=400)
+    if request.endpoint not in _WITHOUT_SESSION and sessions.current() is None:
+        return _session_has_ended()
     kept = _page_with_text()
     if kept is not None:
         flash("Your form was too old, so nothing was sent. Here is your text again.", "problem")
@@ -125,6 +130,18 @@ def _welcome(token: str) -> BaseResponse:
     return redirect(url_for("newsroom.home"), 303)
 
 
+def _session_has_ended() -> Response:
+    """The answer to a form that was not accepted; its text waits for the sign-in.
+
+    It does so in the page, as it can be too long to be encoded twice in an address.
+    """
+    kept = _page_with_text()
+    problem = "You are not signed in any more, and nothing was sent."
+    if kept is not None:
+        problem += " Sign in, and your text is here again."
+    return _sign_in_page(problem, status=401, next_page=kept)
+
+
 def _page_with_text() -> str | None:
     """The page that has the alert's text again which a form sent in vain; None for other forms."""
     if request.endpoint in _WITH_TEXT:
@@ -136,12 +153,14 @@ def _page_with_text() -> str | None:
     return f"{page}?{AlertText.sent().as_query()}"
 
 
-def _sign_in_page(problem: str | None = None, status: int = 200) -> Response:
+def _sign_in_page(
+    problem: str | None = None, *, status: int = 200, next_page: str | None = None
+) -> Response:
     page = render_template(
         "newsroom/sign_in.html",
         problem=problem,
         email=request.form.get("email", ""),
-        next_page=request.values.get("next", ""),
+        next_page=next_page or request.values.get("next", ""),
     )
     return make_response(page, status)
 
