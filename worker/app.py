@@ -11,11 +11,17 @@ from celery.platforms import set_pdeathsig
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 from celery.worker.consumer import Consumer
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from notifier.config import get_settings
 from notifier.jobs import Job, broker_url
 from notifier.log import configure
 from worker import process, pulse
+
+BROKER_ERRORS = (KombuError, RedisError, OSError)
+"""What asking the broker can raise: it is away, or it refuses, as its disk is full or it has become
+a replica."""
 
 
 class PromptConsumer(Consumer):
@@ -35,6 +41,7 @@ app.conf.update(
     broker_url=broker_url(settings),
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    broker_channel_error_retry=True,
     broker_transport_options={
         "socket_connect_timeout": 2,
         "socket_timeout": 5,

@@ -8,10 +8,8 @@ import signal
 from ctypes import c_bool
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import certifi
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from notifier.config import get_settings
@@ -64,7 +62,7 @@ def current() -> WorkerProcess:
         Transport(
             concurrency=settings.send_concurrency,
             connect_to=settings.push_connect_to,
-            ca_file=settings.push_ca_file or Path(certifi.where()),
+            ca_file=settings.ca_file,
         ),
         VapidSigner(
             load_vapid_keys(db, settings.home),

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from kombu.exceptions import OperationalError
 
 from notifier.clock import boot_time
 from notifier.config import get_settings
 from notifier.log import configure
 from worker import pulse
-from worker.app import app
+from worker.app import BROKER_ERRORS, app
 from worker.heart import Heart
 
 COMMAND = (sys.executable, "-m", "worker")
@@ -108,7 +107,7 @@ class Supervisor:
     def _ask(self) -> bool:
         try:
             pulse.ask(self._connection, self._queue)
-        except (OperationalError, *self._connection.connection_errors):
+        except BROKER_ERRORS:
             self._connection.collect()
             return False
         return True

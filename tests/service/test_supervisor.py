@@ -1,5 +1,6 @@
 """A worker that dies or hangs is started again, without anybody's help."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,11 +8,13 @@ from signal import SIGKILL, SIGSTOP, Signals
 
 import psutil
 import pytest
+import redis
 import requests
 from sqlalchemy import text
 
 from notifier.alerts import Draft, release
 from notifier.db import Database
+from notifier.jobs import broker_url
 from notifier.rehearsal.deployment import (
     Deployment,
     LocalPushService,
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.service
 
 PROJECT = Path(__file__).parents[2]
 LONG = timedelta(seconds=120)
+REFUSES_FOR = timedelta(seconds=8)  # longer than a worker may owe an answer
 
 
 @pytest.fixture
@@ -62,6 +66,29 @@ def test_a_worker_whose_supervisor_was_killed_dies_too(deployment: Deployment) -
     assert psutil.wait_procs(below, timeout=LONG.total_seconds())[1] == []
 
 
+REFUSALS = [
+    ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),  # as in a failover
+    ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+]
+
+
+def test_a_broker_that_refuses_to_write_is_waited_for(
+    rehearsal: Rehearsal, deployment: Deployment
+) -> None:
+    rehearsal.enlist(100, [], lambda _: None)
+    rehearsal.follow(rehearsal.publish("before")["id"], LONG)
+    before = celery_of(deployment)
+    with redis.Redis.from_url(broker_url(deployment.settings)) as broker:
+        for refuse, accept in REFUSALS:
+            broker.execute_command(*refuse.split())
+            alert = rehearsal.publish(refuse.split()[0])["id"]
+            time.sleep(REFUSES_FOR.total_seconds())
+            broker.execute_command(*accept.split())
+            assert rehearsal.follow(alert, LONG).failures == []
+    assert all(program.is_running for program in deployment.programs.values())
+    assert celery_of(deployment) == before, "it is none of the worker's fault"
+
+
 def test_an_alert_that_cannot_be_read_does_not_keep_the_clock_from_ringing_for_others(
     rehearsal: Rehearsal, deployment: Deployment, push: LocalPushService
 ) -> None:
@@ -97,3 +124,4 @@ def test_ops_are_told_that_worker_and_clock_are_alive_and_when_the_worker_is_not
         process.suspend()
     wait_until(lambda: health()["worker"] == "silent", LONG, "the silence to be noticed")
     assert health()["clock"] == "alive"
+    deployment.programs["worker"].stop(SIGKILL)  # who is suspended hears nothing else
