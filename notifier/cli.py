@@ -16,7 +16,7 @@ from notifier.embed import embed_command
 from notifier.errors import NotFound
 from notifier.push_command import push
 from notifier.rehearsal.command import rehearse
-from notifier.terminal import database, plain_errors
+from notifier.terminal import database, plain_errors, transaction
 from notifier.tokens import Scope
 
 _LONGEST_NAME = 80
@@ -66,7 +66,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str) -> str:
 )
 def create_token(scope: str, name: str) -> None:
     """Print a new token, alone, on standard output. It cannot be shown again."""
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         created = tokens.create(session, Scope(scope), name)
     click.echo(created)
 
@@ -75,7 +75,7 @@ def create_token(scope: str, name: str) -> None:
 def list_tokens() -> None:
     """Show the tokens that are in force, without the secrets."""
     table = Table("name", "scope", "made", "last used")
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         for row in tokens.active(session):
             used = f"{row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "never"
             table.add_row(row.name, row.scope, f"{row.created_at:%Y-%m-%d %H:%M}", used)
@@ -86,7 +86,7 @@ def list_tokens() -> None:
 @click.argument("name")
 def revoke_token(name: str) -> None:
     """Make the token called NAME useless at once."""
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         tokens.revoke(session, name)
     click.echo(f"Revoked {name}.", err=True)
 
@@ -100,9 +100,29 @@ def editor() -> None:
 @click.argument("email")
 def invite(email: str) -> None:
     """Print a link that signs EMAIL in once, to choose a (new) password."""
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         link = run_.sign_in_link(get_settings(), editors.invite(session, email))
     click.echo(link)
+
+
+@editor.command("list")
+def list_editors() -> None:
+    """Show who may come into the newsroom."""
+    table = Table("editor", "invited", "password")
+    with plain_errors(), transaction() as session:
+        for row in editors.everyone(session):
+            chosen = "chosen" if row.password_hash else "not yet"
+            table.add_row(row.email, f"{row.created_at:%Y-%m-%d %H:%M}", chosen)
+    Console().print(table if table.row_count else "There is nobody yet.")
+
+
+@editor.command("remove")
+@click.argument("email")
+def remove_editor(email: str) -> None:
+    """Take EMAIL's access to the newsroom away, at once."""
+    with plain_errors(), transaction() as session:
+        editors.remove(session, email)
+    click.echo(f"Removed {email}.", err=True)
 
 
 @main.group()
@@ -117,7 +137,7 @@ def gone() -> None:
 def list_gone() -> None:
     """Show what waits for your decision."""
     table = Table("push service", "alert", "subscriptions")
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         for push_service, alert_id, count in push_services.doubtful(session):
             table.add_row(push_service, str(alert_id), f"{count:,}")
     Console().print(table if table.row_count else "Nothing waits for your decision.")
@@ -127,9 +147,10 @@ def list_gone() -> None:
 @click.argument("push_service")
 def apply_gone(push_service: str) -> None:
     """Believe PUSH_SERVICE: deactivate these subscriptions."""
-    with plain_errors(), database() as session:
-        _check_doubtful(session, push_service)
-        count = push_services.apply_doubtful(session, push_service)
+    with plain_errors(), database() as db:
+        with db.read() as session:
+            _check_doubtful(session, push_service)
+        count = push_services.apply_doubtful(db, push_service)
     click.echo(f"Deactivated {count:,}.", err=True)
 
 
@@ -137,7 +158,7 @@ def apply_gone(push_service: str) -> None:
 @click.argument("push_service")
 def discard_gone(push_service: str) -> None:
     """Do not believe PUSH_SERVICE: keep these subscriptions."""
-    with plain_errors(), database() as session:
+    with plain_errors(), transaction() as session:
         _check_doubtful(session, push_service)
         count = push_services.discard_doubtful(session, push_service)
     click.echo(f"Kept {count:,}.", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import certifi
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -16,6 +17,7 @@ from notifier.push.vapid import check_subject
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 PLACEHOLDER_SUBJECT = "mailto:newsroom@example.com"
+SAMPLE_NAME = "The Daily Example"
 
 
 class Settings(BaseSettings):
@@ -68,7 +70,7 @@ class Settings(BaseSettings):
         "editor@example.com", description="Who gets the first one-time sign-in to the newsroom."
     )
     publication_name: str = Field(
-        "The Daily Example", min_length=1, max_length=80, description="As readers know it."
+        SAMPLE_NAME, min_length=1, max_length=80, description="As readers know it."
     )
     publication_language: str = Field(
         "en",
@@ -109,7 +111,8 @@ class Settings(BaseSettings):
     )
     alert_validity: timedelta = Field(
         timedelta(hours=4),
-        description="How long an alert may still be delivered, as ISO 8601 (`PT4H`) or seconds.",
+        description="How long an alert may still be delivered, from a minute to seven days: ISO "
+        "8601 (`PT4H`) or seconds.",
     )
     count_reactions: bool = Field(
         True,
@@ -117,18 +120,25 @@ class Settings(BaseSettings):
     )
     forget_unseen_after: timedelta = Field(
         timedelta(days=365),
-        description="A subscription whose browser has not been on the site for so long is deleted, "
-        "as ISO 8601 (`P365D`) or days.",
+        description="A subscription whose browser has not been heard of for so long is deleted: "
+        "from 30 to 3650 days, as ISO 8601 (`P365D`) or days.",
     )
     trusted_proxies: int = Field(
-        0, ge=0, le=10, description="Reverse proxies in front of the web app (X-Forwarded-*)."
+        0,
+        ge=0,
+        le=10,
+        description="Reverse proxies in front of the web app; they set X-Forwarded-For and -Proto.",
     )
     opt_in_rate: str = Field(
         "300 per minute", description="Opt-ins accepted from one client address."
     )
-    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Form of the log lines: `text` or `json`."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe log lines that are written."
+        "info",
+        description="The least severe log lines that are written: `debug`, `info`, `warning` or "
+        "`error`.",
     )
 
     @field_validator(
@@ -215,6 +225,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home / 'notifier.sqlite3'}"
 
     @property
+    def ca_file(self) -> Path:
+        """The certificate authorities that push services are held against."""
+        return self.push_ca_file or Path(certifi.where())
+
+    @property
     def base_url(self) -> str:
         """Where this service is reached from outside, without a trailing slash."""
         return self.public_url or f"http://localhost:{self.port}"
@@ -238,6 +253,11 @@ class Settings(BaseSettings):
             for origin in self.extra_push_origins
             if origin.startswith("http://")
         ]
+        if self.base_url.startswith("https://") and not self.trusted_proxies:
+            found.append(
+                "TRUSTED_PROXIES is 0, though https needs a proxy: all readers have its address, "
+                "and share one rate limit. Count the proxies in front."
+            )
         if self.push_connect_to:
             found.append("PUSH_CONNECT_TO reroutes push messages: for development only.")
         if self.vapid_subject == PLACEHOLDER_SUBJECT:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import hmac
 import os
 import secrets
 from pathlib import Path
@@ -46,11 +45,6 @@ def token_hash(token: str) -> bytes:
 def new_token() -> str:
     """A random token of 128 bits, as text that fits into URLs."""
     return secrets.token_urlsafe(16)
-
-
-def log_name(home_secret: str, endpoint: str) -> str:
-    """How an endpoint is called in logs: a keyed hash that tells nobody the endpoint."""
-    return hmac.new(home_secret.encode(), endpoint.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def ensure_vapid_key(db: Database, home: Path) -> VapidKey:

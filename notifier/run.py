@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import honcho.manager
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
+from honcho.printer import Message, Printer
 
 from notifier import editors
 from notifier.config import Settings, environment_of
@@ -24,6 +26,14 @@ BROKER = "broker"
 honcho.manager.KILL_WAIT = 12
 
 
+class _Printer(Printer):  # type: ignore[misc]  # honcho has no types
+    """Prints as long as anybody listens: honcho tells no process to stop before it has said so."""
+
+    def write(self, message: Message) -> None:
+        with suppress(OSError, ValueError):
+            super().write(message)
+
+
 def run(settings: Settings, procfile: Path = PROCFILE) -> int:
     """Prepare the deployment, run all its processes, and answer the exit code.
 
@@ -34,7 +44,7 @@ def run(settings: Settings, procfile: Path = PROCFILE) -> int:
         _require_free(settings.bind if setting == "PORT" else "127.0.0.1", port, setting)
     prepare(settings)
     print(_banner(settings), flush=True)  # noqa: T201 - for the person at the terminal
-    manager = Manager()
+    manager = Manager(_Printer())
     for name, command in commands.items():
         manager.add_process(name, command, env=process_environment(settings))
     # A terminal that is closed must not leave anything running either.

@@ -16,15 +16,21 @@ from notifier.setup import require
 
 
 @contextmanager
-def database() -> Iterator[Session]:
-    """A writing transaction on a database that has been set up."""
+def database() -> Iterator[Database]:
+    """The database, which must have been set up."""
     db = Database(get_settings().database)
     try:
         require(db)
-        with db.write() as session:
-            yield session
+        yield db
     finally:
         db.close()
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A writing transaction on the database."""
+    with database() as db, db.write() as session:
+        yield session
 
 
 @contextmanager

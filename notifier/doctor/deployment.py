@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from notifier.config import PLACEHOLDER_SUBJECT, Settings
+from notifier.config import PLACEHOLDER_SUBJECT, SAMPLE_NAME, Settings
 from notifier.db import Database
 from notifier.doctor.finding import Finding, missing, there, unseen
 from notifier.doctor.running import examine_running
@@ -37,6 +37,14 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             f"{settings.base_url} reaches nobody outside.",
             "Set it to the https address of this service.",
         )
+    if settings.publication_name == SAMPLE_NAME:
+        yield missing(
+            "PUBLICATION_NAME",
+            f"Readers are asked by “{SAMPLE_NAME}”, which is a sample.",
+            "Set it to your publication's name; look at SECTIONS and PUBLICATION_LANGUAGE, too.",
+        )
+    else:
+        yield there("PUBLICATION_NAME", settings.publication_name)
     if settings.vapid_subject == PLACEHOLDER_SUBJECT:
         yield missing(
             "VAPID_SUBJECT",

@@ -17,8 +17,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from sqlalchemy import inspect
+from sqlalchemy.exc import SQLAlchemyError
 
-from notifier.errors import NotifierError
+from notifier.db import Database
+from notifier.errors import NotifierError, NotReady
 from notifier.rehearsal.deployment import Deployment, LocalPushService, rehearsal_settings
 from notifier.rehearsal.rehearsal import Fault, Reckoning, Rehearsal
 from notifier.run import PROCFILE
@@ -74,7 +77,11 @@ def rehearse(
     if sum(fault.share for fault in faults) > 1:
         raise click.UsageError("The shares add up to more than 1.")
     console = Console()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what has been started is to end, too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
+        if database_url is not None:
+            _require_empty(database_url)
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
             console.print("Starting the push service, web app, worker, clock and broker …")
             with LocalPushService(Path(folder)) as push:
@@ -102,6 +109,21 @@ def rehearse(
     for sentence in wrong:
         console.print(f"[red]{sentence}[/red]")
     sys.exit(1 if wrong else 0)
+
+
+def _require_empty(database_url: str) -> None:
+    """Raises NotReady: a rehearsal has readers and sections of its own."""
+    db = Database(database_url)
+    try:
+        with db.read() as session:
+            tables = inspect(session.connection()).get_table_names()
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise NotReady(f"The database cannot be used: {reason}.") from None
+    finally:
+        db.close()
+    if tables:
+        raise NotReady("The database is not empty. Make one for the rehearsal, and drop it then.")
 
 
 def _rehearse(

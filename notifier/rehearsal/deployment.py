@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], bool], within: timedelta, what: str) -> N
     while not condition():
         if time.monotonic() > end:
             raise NotReady(f"{what}: not within {within.total_seconds():.0f} s.")
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 class Program:

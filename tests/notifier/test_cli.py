@@ -64,6 +64,7 @@ def test_settings_are_shown_whole_at_80_columns(prepared: Settings) -> None:
         (["token", "revoke", "nope"], "notifier token list"),
         (["gone", "apply", "nope"], "notifier gone list"),
         (["editor", "invite", "nope"], "not an e-mail address"),
+        (["editor", "remove", "nope@example.com"], "notifier editor list"),
         (["embed", "/nonexistent"], "Name the one that your site serves"),
         (["token", "revoke"], "Missing argument"),
         (["nonsense"], "No such command"),

@@ -56,6 +56,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("http://localhost:9999" in warning for warning in settings.warnings)
 
 
+@pytest.mark.parametrize(("proxies", "warned"), [("0", True), ("1", False)])
+def test_https_without_a_proxy_in_front_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, proxies: str, warned: bool
+) -> None:
+    settings = read(monkeypatch, PUBLIC_URL="https://alerts.example.com", TRUSTED_PROXIES=proxies)
+    assert any("TRUSTED_PROXIES" in warning for warning in settings.warnings) is warned
+
+
 @pytest.mark.parametrize("empty", ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "PUSH_CA_FILE"])
 def test_what_is_left_empty_is_as_if_it_were_not_there(
     monkeypatch: pytest.MonkeyPatch, empty: str

@@ -88,6 +88,7 @@ def service(
         database_url=f"sqlite:///{sqlite_template}",
         allowed_origins=(f"http://127.0.0.1:{free_port()}",),
         vapid_subject="mailto:push@hillvalley.example",
+        publication_name="The Hill Valley Telegraph",
     )
     server = make_server("127.0.0.1", settings.port, create_app(settings), threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -359,7 +360,9 @@ def test_the_deployment_itself(site: Site) -> None:
     assert result.exit_code == 1  # nothing listens where the broker should be
     assert "✗ missing" in verdict(result, "broker")
     assert "reaches nobody outside" in verdict(result, "PUBLIC_URL")
-    for subject in ("database", "VAPID keys", "VAPID_SUBJECT", "ALLOWED_ORIGINS"):
+    for subject in (
+        "PUBLICATION_NAME", "VAPID_SUBJECT", "ALLOWED_ORIGINS", "database", "VAPID keys",
+    ):  # fmt: skip
         assert "✓ there" in verdict(result, subject)
 
 
@@ -386,6 +389,7 @@ def test_a_deployment_that_was_never_set_up(
     result = doctor()
     assert result.exit_code == 1
     assert "notifier setup" in verdict(result, "database and keys")
+    assert "a sample" in verdict(result, "PUBLICATION_NAME")
     assert "placeholder" in verdict(result, "VAPID_SUBJECT")
     assert list(tmp_path.iterdir()) == []  # it only looks
 

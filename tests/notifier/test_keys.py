@@ -57,14 +57,6 @@ def test_a_key_that_is_missing_is_not_replaced(db: Database, settings: Settings)
         keys.ensure_vapid_key(db, settings.home)
 
 
-def test_an_endpoint_has_a_name_in_logs_that_does_not_tell_it() -> None:
-    name = keys.log_name("secret", "https://push.example/capability")
-
-    assert name == keys.log_name("secret", "https://push.example/capability")
-    assert name != keys.log_name("another", "https://push.example/capability")
-    assert len(name) == 12
-
-
 def test_the_broker_is_the_operators_or_ours(settings: Settings) -> None:
     own = broker_url(settings)
     assert own.startswith("redis://:")

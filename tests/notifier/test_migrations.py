@@ -40,6 +40,16 @@ def empty_db(empty_database_url: str) -> Iterator[Database]:
     db.close()
 
 
+def test_a_database_of_a_newer_version_is_left_alone_and_said_to_be_one(
+    db: Database, settings: Settings
+) -> None:
+    with db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (lambda: require(db), lambda: prepare(settings)):
+        with pytest.raises(NotReady, match="newer version"):
+            use()
+
+
 def test_migrating_an_empty_database_makes_what_the_models_say(empty_db: Database) -> None:
     db = empty_db
     assert not is_current(db)

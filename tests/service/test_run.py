@@ -84,6 +84,31 @@ def test_ctrl_c_ends_everything_and_the_next_run_keeps_the_data(
         assert config(environment) == first  # the same VAPID key: readers stay subscribed
 
 
+def test_ctrl_c_ends_everything_though_nobody_listens_to_what_is_printed(
+    environment: dict[str, str],
+) -> None:
+    """As in `make run | tee log`, where tee ends first, and when a terminal has been closed."""
+    process = subprocess.Popen(
+        [NOTIFIER, "run"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        wait_until(lambda: config(environment) is not None, LONG, "up")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert len(children) >= 4
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
 def test_a_taken_port_gets_one_line_that_says_what_to_do(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(environment["PORT"]))):
         ended = subprocess.run(
