@@ -17,7 +17,7 @@ from notifier.models import Subscription
 from notifier.push import Accepted, Target, VapidKey, VapidSigner
 from notifier.push.single import Exchange, sample_plaintext, send_fast, send_with_pywebpush
 from notifier.setup import require
-from notifier.terminal import database, plain_errors
+from notifier.terminal import plain_errors, transaction
 
 TTL = timedelta(minutes=5)
 _LARGEST_ID = 2**63 - 1
@@ -49,7 +49,7 @@ def push(subscription_id: int | None, file: TextIO | None, way: str) -> None:
         if file is not None:
             target = _target_of(file.read(), max(keys))
         else:
-            with database() as session:
+            with transaction() as session:
                 target = _target(session, subscription_id or 0)
         exchange = _send(settings, keys, target, reference=way == "pywebpush")
     _show(exchange)
@@ -110,7 +110,7 @@ def _send(
         policy,
         ttl=TTL,
         connect_to=settings.push_connect_to,
-        ca_file=settings.push_ca_file,
+        ca_file=settings.ca_file,
     )
 
 

@@ -1,8 +1,8 @@
 """One request and its answer on one of libcurl's handles."""
 
-import time
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pycurl
 
@@ -31,19 +31,18 @@ class PushRequest(NamedTuple):
 class Exchange:
     """One of libcurl's handles, which are used again and again, with its request and answer.
 
-    `token` is the caller's, `host` that of the request if it is one that HTTP/2 may come of, and
-    `submitted_at` monotonic time.
+    `token` is the caller's, `host` that of the request, and `sent_at` monotonic time.
     """
 
     __slots__ = (
         "curl",
         "headers",
         "host",
-        "is_secure",
+        "may_share",
         "received",
         "request",
         "retry_after",
-        "submitted_at",
+        "sent_at",
         "token",
         "wns_status",
     )
@@ -51,33 +50,36 @@ class Exchange:
     def __init__(self, options: Sequence[tuple[int, object]]) -> None:
         self.curl = pycurl.Curl()
         self.headers: tuple[str, ...] | None = None
-        self.host: Host[Exchange] | None = None
-        self.is_secure: bool | None = None
+        self.may_share: bool | None = None
+        self.sent_at = -math.inf
         for option, value in options:
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._read_header)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._read_body)
 
-    def prepare(self, token: object, request: PushRequest) -> None:
+    def prepare(self, token: object, request: PushRequest, host: Host[Self]) -> None:
         """Take a request on. Raises pycurl.error or UnicodeError when libcurl cannot send it."""
         self.token = token
         self.request = request
+        self.host = host
         self.received = 0
         self.retry_after: str | None = None
         self.wns_status: str | None = None
-        self.submitted_at = time.monotonic()
         self.curl.setopt(pycurl.URL, request.url)
-        is_secure = request.url.startswith("https:")
-        if is_secure is not self.is_secure:
+        if host.multiplexes is not self.may_share:
             # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
-            # without TLS libcurl would wait for the whole first answer.
-            self.curl.setopt(pycurl.PIPEWAIT, is_secure)
-            self.is_secure = is_secure
+            # elsewhere libcurl would wait for the whole first answer.
+            self.curl.setopt(pycurl.PIPEWAIT, host.multiplexes)
+            self.may_share = host.multiplexes
         # Most requests carry the headers of the one before, and libcurl has kept those.
         if request.headers is not self.headers:
             self.curl.setopt(pycurl.HTTPHEADER, request.headers)
             self.headers = request.headers
         self.curl.setopt(pycurl.POSTFIELDS, request.body)
+
+    def came_over_http2(self) -> bool:
+        """Whether the answer came over a connection that carries many requests at once."""
+        return bool(self.curl.getinfo(pycurl.INFO_HTTP_VERSION) >= pycurl.CURL_HTTP_VERSION_2_0)
 
     def answer(self, error_number: int | None) -> Answer:
         """What came of the request; `error_number` is libcurl's, None when all went well."""

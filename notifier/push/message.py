@@ -1,11 +1,12 @@
 """Encryption of push messages: RFC 8291 over the aes128gcm coding of RFC 8188."""
 
 import os
+from functools import partial
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from notifier.errors import InvalidInput
@@ -15,15 +16,19 @@ MAX_PLAINTEXT = 2700
 
 _CURVE = ec.SECP256R1()
 _ECDH = ec.ECDH()
-_SHA256 = hashes.SHA256()
+_UNCOMPRESSED = (Encoding.X962, PublicFormat.UncompressedPoint)
 _LAST_RECORD = b"\x02"
 _RECORD_SIZE = (4096).to_bytes(4, "big")
 _KEY_ID_LENGTH = b"\x41"  # 65 bytes: the sender's public key
 _AUTH_LENGTH = 16
 
 _IKM_INFO = b"WebPush: info\0"
-_KEY_INFO = b"Content-Encoding: aes128gcm\0"
-_NONCE_INFO = b"Content-Encoding: nonce\0"
+_KEY_INFO = b"Content-Encoding: aes128gcm\0\1"
+_NONCE_INFO = b"Content-Encoding: nonce\0\1"
+
+# HKDF-Extract is HMAC (RFC 5869, section 2.2), and HKDF-Expand to no more than the hash's length is
+# HMAC over the info and a 1: RFC 8291, section 3.4, writes all its steps so.
+_hmac_sha256 = partial(HKDF.extract, hashes.SHA256())
 
 
 def pad(plaintext: bytes) -> bytes:
@@ -55,14 +60,11 @@ def encrypt_with(
     if len(auth) != _AUTH_LENGTH:
         raise ValueError("the auth secret is not 16 bytes long")
     browser_key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
-    sender_point = private_key.public_key().public_bytes(
-        Encoding.X962, PublicFormat.UncompressedPoint
-    )
-    # Extract and expand apart, as key and nonce share their extraction.
-    shared = HKDF.extract(_SHA256, auth, private_key.exchange(_ECDH, browser_key))
-    ikm = HKDFExpand(_SHA256, 32, _IKM_INFO + p256dh + sender_point).derive(shared)
-    key_material = HKDF.extract(_SHA256, salt, ikm)
-    key = HKDFExpand(_SHA256, 16, _KEY_INFO).derive(key_material)
-    nonce = HKDFExpand(_SHA256, 12, _NONCE_INFO).derive(key_material)
+    sender_point = private_key.public_key().public_bytes(*_UNCOMPRESSED)
+    shared = _hmac_sha256(auth, private_key.exchange(_ECDH, browser_key))
+    ikm = _hmac_sha256(shared, _IKM_INFO + p256dh + sender_point + b"\1")
+    key_material = _hmac_sha256(salt, ikm)
+    key = _hmac_sha256(key_material, _KEY_INFO)[:16]
+    nonce = _hmac_sha256(key_material, _NONCE_INFO)[:12]
     record = AESGCM(key).encrypt(nonce, padded, None)
     return salt + _RECORD_SIZE + _KEY_ID_LENGTH + sender_point + record

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pycurl
 import pywebpush
@@ -55,7 +56,7 @@ def send_fast(
         timeout=TIMEOUT,
         connect_to=connect_to,
         ca_file=ca_file,
-        trace=_recorder(exchange),
+        trace=_recorder(exchange, urlsplit(target.endpoint).path),
     )
     sender: Sender[None] = Sender(transport, signer, policy)
     try:
@@ -136,15 +137,17 @@ def sample_plaintext(publication: str, url: str) -> bytes:
     ).encode()
 
 
-def _recorder(exchange: Exchange) -> Callable[[int, bytes], None]:
+def _recorder(exchange: Exchange, secret_path: str) -> Callable[[int, bytes], None]:
     def record(kind: int, data: bytes) -> None:
         text = data.decode("latin-1")
         if kind == pycurl.INFOTYPE_HEADER_OUT:
             exchange.request += [_discreet(line) for line in text.splitlines() if line]
         elif kind == pycurl.INFOTYPE_HEADER_IN:
             exchange.answer += [line for line in text.splitlines() if line]
-        elif kind == pycurl.INFOTYPE_TEXT and "[:path:" not in text:
-            exchange.connection.append(text.strip())
+        elif kind == pycurl.INFOTYPE_TEXT:
+            # libcurl tells of an HTTP/2 request's headers once more here.
+            if secret_path not in text and "authorization:" not in text.lower():
+                exchange.connection.append(text.strip())
         elif kind == pycurl.INFOTYPE_DATA_IN:
             exchange.text = (exchange.text + text)[:LONGEST_TEXT]
 

@@ -33,13 +33,14 @@ class Transport:
     At most `concurrency` requests are in flight, fewer where more would not be faster (see
     `notifier.push.pace`), over at most `connections_per_host` connections to each host. A host
     that speaks HTTP/2 gets them multiplexed, and another connection only when those that there
-    are carry a hundred requests each, or as many as the host allows. A host that has not
-    answered lately gets one request first, and the others with its answer; if that request fails,
-    they have failed with it. A request has `timeout` from `submit` to the end of its answer, of
-    which connecting may take `connect_timeout`. `connect_to` holds libcurl's
-    HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries, and `ca_file` the certificates to trust
-    instead of the system's: both are for development. `trace` is called with all that goes over
-    the wire, secrets included, after one of pycurl's INFOTYPE_ numbers.
+    are carry a hundred requests each, or as many as the host allows. If it has not answered
+    lately it gets one request first, and the others with its answer. Over HTTP/1.1 each connection
+    carries one request, and the others wait for their turn. When a request fails at a host that
+    has not answered lately, those that wait have failed with it. A request has `timeout` from its
+    turn to the end of its answer, of which connecting may take `connect_timeout`. `connect_to`
+    holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries, for development, and
+    `ca_file` the certificates to trust instead of the system's. `trace` is called with all that
+    goes over the wire, secrets included, after one of pycurl's INFOTYPE_ numbers.
 
     Redirects, proxies, cookies, .netrc and compression do not exist here, whatever the environment
     says. For one thread; make it after a fork, never before one.
@@ -51,7 +52,7 @@ class Transport:
         concurrency: int = 100,
         timeout: timedelta = timedelta(seconds=5),
         connect_timeout: timedelta = timedelta(seconds=3),
-        connections_per_host: int = 8,
+        connections_per_host: int = 32,
         connect_to: Sequence[str] = (),
         ca_file: Path | None = None,
         trace: Callable[[int, bytes], None] | None = None,
@@ -84,8 +85,9 @@ class Transport:
         self._busy: dict[pycurl.Curl, Exchange] = {}
         self._idle: list[Exchange] = []
         self._unsent: list[tuple[object, Answer]] = []
-        self._hosts: Hosts[Exchange] = Hosts()
-        self._queued = 0  # at hosts that have not answered yet
+        self._hosts: Hosts[Exchange] = Hosts(connections_per_host)
+        self._driven_at = -math.inf  # when libcurl was last given time to work
+        self._queued = 0  # for hosts that take no more now
         self._answered_at: dict[int, float] = {}  # by libcurl's number of the connection
         self._timer_at = math.inf
         self._selector = selectors.DefaultSelector()
@@ -127,15 +129,14 @@ class Transport:
             raise RuntimeError("the transport was made before a fork and belongs to the parent")
         exchange = self._idle.pop() if self._idle else Exchange(self._options)
         try:
-            exchange.prepare(token, request)
+            exchange.prepare(token, request, self._hosts.of(request.url))
         except (pycurl.error, UnicodeError):  # not a URL or header that libcurl could send
             self._give_up(exchange, "URL_MALFORMAT")
             return
-        exchange.host = host = self._hosts.of(request.url)
-        if host is None or host.takes_more(exchange.submitted_at):
+        if exchange.host.takes_more(time.monotonic()):
             self._send(exchange)
         else:
-            host.queue.append(exchange)
+            exchange.host.queue.append(exchange)
             self._queued += 1
 
     def recall(self, which: Callable[[object], bool]) -> list[object]:
@@ -151,13 +152,12 @@ class Transport:
             self._queued -= len(chosen)
             recalled += chosen
         for exchange in list(self._busy.values()):
-            if which(exchange.token) and not exchange.curl.getinfo(pycurl.REQUEST_SIZE):
+            if which(exchange.token) and self._is_unsent(exchange):
                 del self._busy[exchange.curl]
                 self._multi.remove_handle(exchange.curl)
                 self._leave_host(exchange, has_failed=False)
                 recalled.append(exchange)
-        self._idle += recalled
-        return [exchange.token for exchange in recalled]
+        return [self._retire(exchange) for exchange in recalled]
 
     def poll(self, wait: timedelta) -> list[tuple[object, Answer]]:
         """Send and receive until there are answers, for at most `wait`.
@@ -190,7 +190,6 @@ class Transport:
             exchange.curl.close()
         self._busy.clear()
         self._idle.clear()
-        self._hosts = Hosts()
         self._queued = 0
         self._unsent.clear()
         self._multi.close()
@@ -202,19 +201,29 @@ class Transport:
         except pycurl.error:
             self._give_up(exchange, "FAILED_INIT")
             return
+        exchange.sent_at = time.monotonic()
         self._busy[exchange.curl] = exchange
-        if exchange.host is not None:
-            exchange.host.in_flight += 1
+        exchange.host.in_flight += 1
 
     def _give_up(self, exchange: Exchange, error: str) -> None:
+        answer = Answer(None, request_written=False, error=error)
+        self._unsent.append((self._retire(exchange), answer))
+
+    def _retire(self, exchange: Exchange) -> object:
+        """Keep a handle for another request; returns the token of the one that is over."""
+        token, exchange.token = exchange.token, None
         self._idle.append(exchange)
-        self._unsent.append((exchange.token, Answer(None, request_written=False, error=error)))
+        return token
+
+    def _is_unsent(self, exchange: Exchange) -> bool:
+        # Not before libcurl works on a handle again does it forget what that has sent before.
+        if exchange.sent_at > self._driven_at:
+            return True
+        return not exchange.curl.getinfo(pycurl.REQUEST_SIZE)
 
     def _leave_host(self, exchange: Exchange, *, has_failed: bool) -> None:
         """Note that a request is over; those that waited for its answer go, or fail as it did."""
         host = exchange.host
-        if host is None:
-            return
         host.in_flight -= 1
         now = time.monotonic()
         has_failed = has_failed and not host.is_known(now)
@@ -232,7 +241,8 @@ class Transport:
         """
         started = time.monotonic()
         events_by_key = self._selector.select(max(0.0, min(until, self._timer_at) - started))
-        waited = time.monotonic() - started
+        self._driven_at = time.monotonic()
+        waited = self._driven_at - started
         for key, events in events_by_key:
             ready = 0
             if events & selectors.EVENT_READ:
@@ -257,38 +267,38 @@ class Transport:
     def _finish(self, curl: pycurl.Curl, error_number: int | None) -> tuple[object, Answer]:
         exchange = self._busy.pop(curl)
         answer = exchange.answer(error_number)
+        had_died = False
         if answer.status is not None:
             self._remember_answer(exchange)
         elif error_number == pycurl.E_OPERATION_TIMEDOUT and answer.request_written:
-            self._hang_up_if_dead(exchange)
+            had_died = self._hang_up_if_dead(exchange)
         self._multi.remove_handle(curl)
-        self._idle.append(exchange)
-        token, exchange.token = exchange.token, None
-        self._leave_host(exchange, has_failed=answer.status is None)
-        return token, answer
+        self._leave_host(exchange, has_failed=answer.status is None and not had_died)
+        return self._retire(exchange), answer
 
     def _remember_answer(self, exchange: Exchange) -> None:
         now = time.monotonic()
-        if exchange.host is not None:
-            exchange.host.answered(now)
+        exchange.host.answered(now, multiplexes=exchange.came_over_http2())
         connection = exchange.curl.getinfo(pycurl.CONN_ID)
         self._answered_at.pop(connection, None)
         self._answered_at[connection] = now
         if len(self._answered_at) > _REMEMBERED_CONNECTIONS:
             del self._answered_at[next(iter(self._answered_at))]
 
-    def _hang_up_if_dead(self, exchange: Exchange) -> None:
+    def _hang_up_if_dead(self, exchange: Exchange) -> bool:
         """Break a connection that has answered nothing since a request that timed out on it.
 
         libcurl gives up only the one stream, and would put every further request on the same dead
-        connection until TCP notices, which takes a quarter of an hour.
+        connection until TCP notices, which takes a quarter of an hour. Returns whether it had
+        answered before: then it has died in silence, and the host may well answer on another.
         """
         connection = exchange.curl.getinfo(pycurl.CONN_ID)
-        if self._answered_at.get(connection, -math.inf) >= exchange.submitted_at:
-            return
+        answered_at = self._answered_at.get(connection)
+        if answered_at is not None and answered_at >= exchange.sent_at:
+            return False
         descriptor = exchange.curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
-            return
+            return False
         borrowed = socket.socket(fileno=descriptor)
         try:
             borrowed.shutdown(socket.SHUT_RDWR)  # libcurl sees its end and closes it
@@ -296,6 +306,7 @@ class Transport:
             pass  # it has ended meanwhile
         finally:
             borrowed.detach()
+        return answered_at is not None
 
     def _watch(self, what: int, descriptor: int, _multi: object, _assigned: object) -> None:
         watched = descriptor in self._selector.get_map()

@@ -300,6 +300,26 @@ def test_a_host_gets_only_so_many_connections(push_server: ScriptedServer) -> No
     assert len(push_server.received) == 10
 
 
+def test_what_waits_for_a_connection_has_its_turn_and_does_not_time_out(
+    push_server: ScriptedServer,
+) -> None:
+    def answer_late(handler: http.server.BaseHTTPRequestHandler) -> None:
+        time.sleep(0.1)
+        handler.send_response(201)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    request = PushRequest(push_server.run("/late", answer_late), (), b"x")
+    connect_timeout = timedelta(seconds=1)
+    answered: list[tuple[object, Answer]] = []
+    with Transport(connections_per_host=1, connect_timeout=connect_timeout) as transport:
+        for number in range(20):
+            transport.submit(number, request)
+        while transport.in_flight:
+            answered += transport.poll(AT_MOST)
+    assert answered == [(number, Answer(201)) for number in range(20)]
+
+
 def test_more_than_the_concurrency_is_refused(push_server: ScriptedServer) -> None:
     with Transport(concurrency=1) as transport:
         transport.submit(1, PushRequest(push_server.origin + "/x", (), b""))

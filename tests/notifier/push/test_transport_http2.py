@@ -9,11 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from nginx import CERTIFICATE, INSTALL, find, running
 
+from notifier.endpoints import EndpointPolicy
+from notifier.push import single
 from notifier.push.exchange import PushRequest
-from notifier.push.outcome import Answer
+from notifier.push.outcome import Answer, Unreachable
+from notifier.push.sender import Target
 from notifier.push.transport import Transport
+from notifier.push.vapid import VapidKey, VapidSigner
+from notifier.rehearsal.content_coding import encode_point
 from notifier.rehearsal.deployment import free_port
 
 pytestmark = pytest.mark.skipif(find() is None, reason=INSTALL)
@@ -28,6 +34,7 @@ CONFIG = """
     {manner}
     server {{
         listen 127.0.0.1:{port} ssl http2;
+        listen 127.0.0.1:{port_without_http2} ssl;
         location / {{ return 201; }}
         location ~ /silent$ {{ proxy_pass http://127.0.0.1:{silent}; }}
         location /gone {{ return 410; }}
@@ -39,6 +46,7 @@ CONFIG = """
 @dataclass
 class Nginx:
     port: int
+    port_without_http2: int
     folder: Path
 
     @property
@@ -53,17 +61,20 @@ class Nginx:
 @pytest.fixture
 def nginx(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nginx]:
     """A parameter of the fixture is a line of configuration: how this push service behaves."""
-    port = free_port()
+    port, port_without_http2 = free_port(), free_port()
     # One that takes connections and never looks at them.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         http = CONFIG.format(
-            port=port, silent=silent.getsockname()[1], manner=getattr(request, "param", "")
+            port=port,
+            port_without_http2=port_without_http2,
+            silent=silent.getsockname()[1],
+            manner=getattr(request, "param", ""),
         )
         with running(tmp_path, http, port, hosts=(HOST,)):
-            yield Nginx(port, tmp_path)
+            yield Nginx(port, port_without_http2, tmp_path)
 
 
-def make_transport(nginx: Nginx, port: int | None = None, **options: timedelta) -> Transport:
+def make_transport(nginx: Nginx, port: int | None = None, **options: timedelta | int) -> Transport:
     entry = f"{HOST}:443:127.0.0.1:{port or nginx.port}"
     return Transport(connect_to=[entry], ca_file=nginx.certificate, **options)  # type: ignore[arg-type]
 
@@ -95,6 +106,26 @@ def test_requests_outlive_connections_that_the_push_service_ends(nginx: Nginx) -
     assert len({connection for _, connection, _ in nginx.requests()}) >= 20
 
 
+def test_without_http2_each_request_has_its_turn(nginx: Nginx) -> None:
+    with make_transport(nginx, nginx.port_without_http2, connections_per_host=1) as transport:
+        for number in range(100):
+            transport.submit(number, PushRequest(URL, (), b"x"))
+        answered: list[object] = []
+        while transport.in_flight:
+            answered += [token for token, _ in transport.poll(AT_MOST)]
+    assert answered == list(range(100))
+    assert {(protocol, status) for protocol, _, status in nginx.requests()} == {("HTTP/1.1", "201")}
+
+
+@pytest.mark.parametrize("nginx", ["keepalive_timeout 0;"], indirect=True)
+def test_without_http2_nobody_waits_for_anothers_connection(nginx: Nginx) -> None:
+    with make_transport(nginx, nginx.port_without_http2) as transport:
+        assert send(transport, URL) == [Answer(201)]
+        for path in ("/silent", ""):
+            transport.submit(path, PushRequest(URL + path, (), b"x"))
+        assert transport.poll(timedelta(seconds=2)) == [("", Answer(201))]
+
+
 def test_a_host_that_nobody_knows_gets_one_request_before_the_others(nginx: Nginx) -> None:
     with make_transport(nginx, timeout=timedelta(seconds=1)) as transport:
         answers = send(transport, *[URL + "/silent"] * 20)
@@ -116,6 +147,10 @@ def test_what_is_not_sent_yet_can_be_taken_back(nginx: Nginx) -> None:
         assert transport.recall(lambda _: True) == []
         assert send(transport, URL) == [Answer(201)]
         assert send(transport, *[URL] * 3) == [Answer(201)] * 3
+        for number in range(3):  # on handles that have sent something before
+            transport.submit(number, PushRequest(URL, ("TTL: 60",), b"x"))
+        assert len(transport.recall(lambda _: True)) == 3
+        assert transport.in_flight == 0
     assert len(nginx.requests()) <= 5, "nobody was sent what had been taken back"
 
 
@@ -201,3 +236,40 @@ def test_a_connection_that_went_deaf_is_left_after_one_timeout(nginx: Nginx) -> 
             assert send(transport, *[URL] * 20) == [Answer(201)] * 20
     finally:
         relay.close()
+
+
+def test_those_that_wait_behind_a_connection_that_went_deaf_go_over_another(
+    nginx: Nginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.push.hosts._PRIMED_SECONDS", 0)  # no answer is recent enough
+    relay = DeafRelay(nginx.port)
+    try:
+        with make_transport(nginx, relay.port, timeout=timedelta(seconds=1)) as transport:
+            assert send(transport, URL) == [Answer(201)]
+            relay.go_deaf()
+            lost = Answer(None, request_written=True, error="OPERATION_TIMEDOUT")
+            assert send(transport, *[URL] * 20) == [lost, *[Answer(201)] * 19]
+    finally:
+        relay.close()
+
+
+def test_what_is_shown_of_a_message_that_was_not_answered_holds_no_secret(
+    nginx: Nginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single, "TIMEOUT", timedelta(seconds=3))
+    reader = ec.generate_private_key(ec.SECP256R1()).public_key()
+    endpoint = f"https://{HOST}/wpush/v2/a-readers-capability/silent"
+    exchange = single.send_fast(
+        Target(endpoint, encode_point(reader), bytes(16), 1),
+        b"a test",
+        VapidSigner({1: VapidKey.generate().with_id(1)}, "mailto:ops@example.com"),
+        EndpointPolicy(),
+        ttl=timedelta(minutes=1),
+        connect_to=(f"{HOST}:443:127.0.0.1:{nginx.port}",),
+        ca_file=nginx.certificate,
+    )
+    assert exchange.outcome == Unreachable(None, ambiguous=True)
+    shown = "\n".join([*exchange.connection, *exchange.request])
+    assert "HTTP/2" in shown
+    assert "a-readers-capability" not in shown
+    assert "eyJ" not in shown  # how a signed token begins
