@@ -212,6 +212,13 @@ def latest(session: Session, limit: int) -> Sequence[Alert]:
     return session.scalars(select(Alert).order_by(Alert.id.desc()).limit(limit)).all()
 
 
+def with_link(session: Session, url: str, *, within: timedelta) -> Alert | None:
+    """The latest alert that leads to a page, if it was released `within` this time until now."""
+    since = now_of(session) - within
+    query = select(Alert).where(Alert.url == url, Alert.released_at >= since)
+    return session.scalars(query.order_by(Alert.id.desc()).limit(1)).one_or_none()
+
+
 def newest_of_stories(session: Session, limit: int) -> Sequence[Alert]:
     """The newest alert of each of the stories that were alerted last; none that was stopped."""
     later = aliased(Alert)

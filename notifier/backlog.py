@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from notifier import alerts, planning
 from notifier.db import now_of
-from notifier.models import Alert, AlertState, Batch
+from notifier.models import Alert, AlertKind, AlertState, Batch
 
 _CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
 
@@ -72,10 +72,15 @@ def count_all(session: Session) -> Backlog:
     )
 
 
-def candidates(session: Session, *, take_over: bool) -> list[int]:
+def candidates(session: Session, *, take_over: bool, ahead_of: AlertKind | None) -> list[int]:
     """Some due batches of the alert whose turn it is, in random order; see `Ledger.claim`."""
     now = now_of(session)
-    free = is_due(now) if take_over else and_(is_due(now), Batch.claim_token.is_(None))
+    is_left_over = Batch.claim_token.is_not(None)  # by a worker that has died, if it is due
+    free = is_due(now) if take_over else and_(is_due(now), ~is_left_over)
+    if ahead_of is not None:
+        its_rank = planning.RANKS[ahead_of]
+        overdue = and_(planning.rank() == its_rank, is_left_over)
+        free = and_(free, or_(planning.rank() < its_rank, overdue))
     served = (
         select(func.count())
         .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, Batch.lease_until > now))
@@ -84,12 +89,14 @@ def candidates(session: Session, *, take_over: bool) -> list[int]:
     alert_id = session.scalars(
         select(Alert.id)
         .where(_may_be_sent(now), exists().where(Batch.alert_id == Alert.id, free))
-        .order_by(planning.URGENCY, served, Alert.id)
+        .order_by(planning.rank(), served, Alert.id)
         .limit(1)
     ).one_or_none()
     if alert_id is None:
         return []
-    batches = select(Batch.id).where(Batch.alert_id == alert_id, free)
+    batches = (
+        select(Batch.id).join(Alert, Alert.id == Batch.alert_id).where(Alert.id == alert_id, free)
+    )
     found = list(session.scalars(batches.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
     random.shuffle(found)
     return found

@@ -19,7 +19,8 @@ class BatchRun:
     `ready` are those who are still to be sent to, the last of them first; None: not read yet.
     `is_mixed` says that they are at several push services. Of those who are left waiting, `waits`
     says when single ones may be tried again, and `holds` when everybody of a push service may.
-    `refused` are those whose outcome is not settled before the batch's end.
+    `refused` are those whose outcome is not settled before the batch's end. It is `fruitless` when
+    somebody was asked in vain who has not said when to be asked again.
     """
 
     lease: Lease
@@ -31,6 +32,7 @@ class BatchRun:
     waits: set[datetime] = field(default_factory=set)
     holds: dict[str, datetime] = field(default_factory=dict)
     refused: list[Recipient] = field(default_factory=list)
+    fruitless: bool = False
 
     @property
     def may_send(self) -> bool:
@@ -48,6 +50,12 @@ class BatchRun:
     def cut_short(self) -> bool:
         """Whether somebody has not been sent to who could have been."""
         return self.ready is None or bool(self.ready)
+
+    def take_back(self, recipient: Recipient) -> None:
+        """Have somebody to be sent to again whose message was handed over and not sent."""
+        self.in_flight -= 1
+        if self.ready is not None:
+            self.ready.append(recipient)
 
     def hold(self, push_service: str, until: datetime) -> None:
         """Leave a push service alone for the rest of the batch's time before `until`."""

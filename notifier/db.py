@@ -24,6 +24,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
 
 BUSY_TIMEOUT_MS = 15_000
+CHECKPOINT_BUSY_TIMEOUT_MS = 3_000
+"""A checkpoint is soon tried again: a worker must read answers before 5 s are over for them."""
+
 IDLE_IN_TRANSACTION_MS = 8_000
 """A process that is frozen, or cut off, in a transaction must not keep its locks for a lease."""
 
@@ -51,9 +54,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            self.engine = create_engine(
-                parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
-            )
+            self.engine = create_engine(parsed, hide_parameters=True)
             _prepare_sqlite(self.engine)
         else:
             self.engine = create_engine(
@@ -172,9 +173,10 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        connection.exec_driver_sql(
-            f"PRAGMA synchronous = {'FULL' if options.get('durable', True) else 'NORMAL'}"
-        )
+        durable = options.get("durable", True)
+        patience = BUSY_TIMEOUT_MS if durable else CHECKPOINT_BUSY_TIMEOUT_MS
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
         # A deferred transaction that turns into a writer fails at once with "database is
         # locked" when another wrote meanwhile; an immediate one waits its turn.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", True) else "BEGIN")

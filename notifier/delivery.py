@@ -50,6 +50,8 @@ All leases may have run out meanwhile, and who comes back first would send it ag
 ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
+OVERTAKEN_AFTER = ONE_SECOND
+"""A batch that goes out slowly is asked so often whether another is to go before its rest."""
 
 
 class Delivery:
@@ -75,7 +77,8 @@ class Delivery:
         self._checkpoint_took = 0.0
         self._saving = True
         self._failed_at = -math.inf
-        self._look_at = 0.0
+        self._look_again_at = 0.0
+        self._looked_at = 0.0
         self._keep_going: Callable[[], bool] = lambda: True
         self._call_others: Callable[[], object] = lambda: None
 
@@ -88,26 +91,29 @@ class Delivery:
         """Plan, claim and send for `work_for`, then finish what was claimed and return.
 
         Returns earlier when nothing is due, or soon after `keep_going` says no: then what has
-        not been sent is given back for others to send. Alerts are planned a step at a time
-        between batches. `call_others` is called when there is suddenly something for others, too;
-        nothing of this process is on its way then, so it may take a moment.
+        not been sent is given back for others to send. Alerts are planned a step at a time,
+        before each look for another batch. `call_others` is called when there is suddenly
+        something for others, too; nothing of this process is on its way then, so it may take a
+        moment.
         """
         leave_at = boot_time() + work_for.total_seconds()
         self._keep_going = keep_going
         self._call_others = call_others
-        self._look_at = 0.0
+        self._look_again_at = 0.0
         self._saving = True
         try:
             while True:
                 going = keep_going()
-                if not going:
-                    for run in self._runs:
+                for run in self._runs:
+                    if not going:
                         run.exhausted = True
+                    if not going or boot_time() >= run.send_until:
+                        self._recall(run)
                 if self._runs:
                     # The ledger's time: a date in Retry-After must not go by this host's clock.
                     now = self._runs[0].lease.now()
                     self._settle_all(self._sender.poll(POLL, now))
-                self._fill(may_claim=going and boot_time() < leave_at)
+                self._fill(going=going, may_claim=going and boot_time() < leave_at)
                 if not self._runs:
                     return
                 self._save(going=going)
@@ -117,7 +123,7 @@ class Delivery:
             self._abandon(error)
             raise
 
-    def _fill(self, *, may_claim: bool) -> None:
+    def _fill(self, *, going: bool, may_claim: bool) -> None:
         """Hand requests to the sender while it has room, claiming batches as they run out."""
         try:
             while self._saving and self._sender.free > 0:
@@ -125,6 +131,8 @@ class Delivery:
                 if run is None:
                     if not (may_claim and self._claim()):
                         return
+                elif going and self._is_overtaken(run):
+                    continue
                 elif not self._send_from(run):
                     return
         except DBAPIError as error:
@@ -146,28 +154,36 @@ class Delivery:
                 run.ready[-1].push_service, self._room, boot_time()
             ):
                 return False
-            self._offer(run, run.ready.pop(), now)
+            self._offer(run, run.ready[-1], now)
+            run.ready.pop()  # not before, as an outage can come between
             if self._sender.free <= 0 or boot_time() >= run.send_until:
                 return True
         run.exhausted = True
         return True
 
-    def _claim(self) -> bool:
-        if len(self._runs) >= MOST_LEASES or boot_time() < self._look_at:
+    def _is_overtaken(self, run: BatchRun) -> bool:
+        """Claim what is to go out before the rest of a batch, such as a withdrawal."""
+        if boot_time() - self._looked_at < OVERTAKEN_AFTER.total_seconds():
             return False
-        self._health.sync()
-        lease = self._next_lease()
-        if lease is None:
-            self._look_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
-            return False
-        self._runs.append(BatchRun(lease))
-        return True
+        return self._claim(ahead_of=run.lease)
 
-    def _next_lease(self) -> Lease | None:
+    def _claim(self, *, ahead_of: Lease | None = None) -> bool:
+        if len(self._runs) >= MOST_LEASES or boot_time() < self._look_again_at:
+            return False
+        self._looked_at = boot_time()
+        self._health.sync()
+        lease = self._next_lease(ahead_of)
+        if lease is not None:
+            self._runs.insert(0, BatchRun(lease))
+        elif ahead_of is None:
+            self._look_again_at = boot_time() + LOOK_AGAIN_AFTER.total_seconds()
+        return lease is not None
+
+    def _next_lease(self, ahead_of: Lease | None) -> Lease | None:
         take_over = boot_time() - self._failed_at >= TAKES_OVER_AFTER.total_seconds()
         if self._runs:
             self._ledger.plan()
-            return self._ledger.claim(take_over=take_over)
+            return self._ledger.claim(take_over=take_over, ahead_of=ahead_of)
         # What others have planned goes out at once, before more is planned.
         lease = self._ledger.claim(take_over=take_over)
         while lease is None and self._keep_going() and self._ledger.plan():
@@ -209,7 +225,7 @@ class Delivery:
             lease.settle(recipient.bit, "expired")
         elif self._health.refuses_size(lease.alert.id, push_service):
             lease.settle(recipient.bit, "rejected")
-        elif (held_until := self._held_endpoints.hold(recipient.subscription_id, now)) is not None:
+        elif (held_until := self._held_endpoints.hold(recipient.endpoint_hash, now)) is not None:
             run.leave(recipient.bit, held_until)
         elif (held_until := self._health.hold(push_service, now)) is not None:
             run.leave(recipient.bit, held_until, push_service)
@@ -261,6 +277,8 @@ class Delivery:
         """Send nothing until a checkpoint succeeds: what could not be recorded would come twice."""
         if self._saving:
             log.error("sending_paused", error=type(error).__name__)
+            for run in self._runs:
+                self._recall(run)
         self._saving = False
         self._failed_at = boot_time()
 
@@ -299,6 +317,7 @@ class Delivery:
         for lease in self._ledger.checkpoint(to_save):
             log.warning("lease_lost", batch=lease.batch_id)
             held[lease.batch_id].lost = True
+            self._recall(held[lease.batch_id])
         closing = {lease.alert.id: lease.closing_as for lease in to_save}
         for run in held.values():
             run.lease.closing_as = closing[run.lease.alert.id]
@@ -317,7 +336,7 @@ class Delivery:
     def _recall(self, run: BatchRun) -> None:
         """Take back what has been handed over for a batch and has not been sent yet."""
         for sent in self._sender.recall(lambda sent: sent.run is run):
-            run.in_flight -= 1
+            run.take_back(sent.recipient)
             self._flows.recalled(sent.recipient.push_service)
 
     def _finish(self, run: BatchRun) -> None:
@@ -328,11 +347,11 @@ class Delivery:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
             lease.holds = {name: until.timestamp() for name, until in run.holds.items()}
             try:
-                self._ledger.finish(lease, again_in=run.pause())
+                self._ledger.finish(lease, again_in=run.pause(), fruitless=run.fruitless)
             except LeaseLost:
                 log.warning("lease_lost", batch=lease.batch_id)
             if lease.closing_as is not None:
-                self._look_at = 0.0  # what it was closed for can go out now
+                self._look_again_at = 0.0  # what it was closed for can go out now
         self._runs.remove(run)
 
     def _forget_dead_leases(self) -> None:
@@ -349,6 +368,9 @@ class Delivery:
     def _abandon(self, error: Exception) -> None:
         """Give everything back after a crash, and forget the answers that are still to come."""
         runs, self._runs = self._runs, []
+        with suppress(Exception):
+            for run in runs:
+                self._recall(run)
         while self._sender.in_flight:
             with suppress(Exception):  # it has crashed already, and the other answers count
                 self._settle_all(self._sender.poll(POLL))

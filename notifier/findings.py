@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from notifier import push_services
@@ -24,8 +24,8 @@ class Findings:
 
     `answers` counts them for each push service, `dropped` those of them that took a message and
     said to have thrown it away; `refused` and `taken_again` are the ids of subscriptions whose
-    messages are refused, and are not any more; `held` are those that must not be asked again
-    before a time.
+    messages are refused, and are not any more; `held` are those whose endpoints, of which it has
+    the hashes, must not be asked again before a time.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -33,17 +33,17 @@ class Findings:
     gone: list[GoneEndpoint] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     taken_again: list[int] = field(default_factory=list)
-    held: dict[datetime, list[int]] = field(default_factory=dict)
+    held: dict[datetime, dict[int, bytes]] = field(default_factory=dict)
 
-    def hold(self, subscription_id: int, until: datetime) -> datetime:
-        """Note that a push service wants to be left alone about a subscription.
+    def hold(self, subscription_id: int, endpoint_hash: bytes, until: datetime) -> datetime:
+        """Note that a push service wants to be left alone about a subscription's endpoint.
 
         Answers until when that will be: a little longer, so that there are few different times,
         each of which takes a statement to write and brings a batch back to work.
         """
         halves = math.ceil((until + CLOCKS_DIFFER_BY).timestamp() * 2)
         until = datetime.fromtimestamp(halves / 2, UTC)
-        self.held.setdefault(until, []).append(subscription_id)
+        self.held.setdefault(until, {})[subscription_id] = endpoint_hash
         return until
 
     def add(self, other: "Findings") -> None:
@@ -53,12 +53,12 @@ class Findings:
         self.gone += other.gone
         self.refused += other.refused
         self.taken_again += other.taken_again
-        for until, ids in other.held.items():
-            self.held.setdefault(until, []).extend(ids)
+        for until, held in other.held.items():
+            self.held.setdefault(until, {}).update(held)
 
     def subscription_ids(self) -> list[int]:
         """Everybody whose subscription has something to be noted in it."""
-        held = [row_id for ids in self.held.values() for row_id in ids]
+        held = [row_id for held in self.held.values() for row_id in held]
         gone = [endpoint.subscription_id for endpoint in self.gone]
         return [*gone, *self.refused, *self.taken_again, *held]
 
@@ -92,11 +92,15 @@ def _note_refusals(session: Session, findings: Findings) -> None:
 
 
 def _note_holds(session: Session, findings: Findings) -> None:
-    for until, ids in findings.held.items():
+    for until, held in findings.held.items():
+        # Who has moved to another endpoint meanwhile may be sent to there.
+        is_theirs = and_(
+            Subscription.id.in_(held), Subscription.endpoint_hash.in_(list(held.values()))
+        )
         shorter = or_(Subscription.hold_until.is_(None), Subscription.hold_until < until)
         session.execute(
             update(Subscription)
-            .where(Subscription.id.in_(ids), shorter)
+            .where(is_theirs, shorter)
             .values(hold_until=until)
             .execution_options(synchronize_session=False)
         )

@@ -35,11 +35,13 @@ def draft_after(alert: Alert, kind: AlertKind, *, title: str, body: str, url: st
 
     An update goes to the same sections and keeps the picture. One that ends an alert in
     mid-flight takes its place: it goes to everybody whom that was for, or those whom it has not
-    reached would hear of nothing. Raises Conflict unless `may_follow`.
+    reached would hear of nothing. What takes something back it does not end. Raises Conflict unless
+    `may_follow`.
     """
     if not may_follow(alert, kind):
         raise Conflict("The story has been withdrawn already.")
-    is_optional = kind == AlertKind.UPDATE and alert.state != AlertState.RELEASED
+    takes_its_place = alert.state == AlertState.RELEASED and not alert.kind.corrects
+    is_optional = kind == AlertKind.UPDATE and not takes_its_place
     return Draft(
         title=title,
         body=body,

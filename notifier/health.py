@@ -1,10 +1,12 @@
 """What one worker process knows of the push services: whom to leave alone, and until when."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
+from sqlalchemy.orm import Session
 
 from notifier import push_services
 from notifier.db import Database
@@ -17,17 +19,6 @@ LONGEST_HOLD = timedelta(minutes=1)
 _MOST_ENDPOINTS = 10_000  # by then, the first of them have long been recorded
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    push_service: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Closing:
-    push_service: str
 
 
 class ServiceHealth:
@@ -46,7 +37,7 @@ class ServiceHealth:
         self._probing: set[str] = set()
         self._refused_in_a_row: Counter[str] = Counter()
         self._too_large: set[tuple[int, str]] = set()
-        self._to_record: list[_Opening | _Closing] = []
+        self._to_record: list[Callable[[Session], None]] = []
 
     def open_until(self, push_service: str) -> datetime | None:
         """When to try a push service again whose breaker is open; None when it is closed."""
@@ -73,15 +64,18 @@ class ServiceHealth:
         probe_at = self._probe_at.get(push_service)
         if probe_at is None:
             return None
-        if probe_at > now or push_service in self._probing:
-            return max(probe_at, now + push_services.PROBE_ANSWERS_WITHIN / 10)
+        if probe_at > now:
+            soon = now + push_services.PROBE_ANSWERS_WITHIN / 10
+            # While our own probe is out, its answer is likely to come before `probe_at`.
+            return soon if push_service in self._probing else max(probe_at, soon)
         with self._db.write() as session:
             won = push_services.win_probe(session, push_service)
+            # After the win, so that it says when to try once more if no answer comes.
             open_now = push_services.open_breakers(session)
+        self._take_over(open_now)
         if won:
             self._probing.add(push_service)
             return None
-        self._take_over(open_now)
         return self._probe_at.get(push_service)
 
     def refuses_size(self, alert_id: int, push_service: str) -> bool:
@@ -120,7 +114,13 @@ class ServiceHealth:
             if window.is_bad:
                 window.clear()
                 self._probe_at[push_service] = now + pause_before_probe(1)
-                self._to_record.append(_Opening(push_service, reason_of(outcome)))
+                self._to_record.append(
+                    partial(
+                        push_services.open_breaker,
+                        push_service=push_service,
+                        reason=reason_of(outcome),
+                    )
+                )
 
     @property
     def has_news(self) -> bool:
@@ -133,11 +133,8 @@ class ServiceHealth:
             open_now = push_services.open_breakers(session)
         if self._to_record:
             with self._db.write() as session:
-                for change in self._to_record:
-                    if isinstance(change, _Closing):
-                        push_services.close_breaker(session, change.push_service)
-                    else:
-                        push_services.open_breaker(session, change.push_service, change.reason)
+                for record in self._to_record:
+                    record(session)
                 open_now = push_services.open_breakers(session)
             self._to_record.clear()
         self._take_over(open_now)
@@ -149,9 +146,12 @@ class ServiceHealth:
     def _probe_answered(self, push_service: str, bad: Outcome | None) -> None:
         if bad is None:
             del self._probe_at[push_service]
-            self._to_record.append(_Closing(push_service))
+            record = partial(push_services.close_breaker, push_service=push_service)
         else:
-            self._to_record.append(_Opening(push_service, reason_of(bad)))
+            record = partial(
+                push_services.note_failed_probe, push_service=push_service, reason=reason_of(bad)
+            )
+        self._to_record.append(record)
 
     def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:
         window = self._throttled.get(push_service)
@@ -166,24 +166,24 @@ class ServiceHealth:
 
 
 class EndpointHolds:
-    """The subscriptions that a push service does not want to be asked about yet, for any alert.
+    """The endpoints, by their hashes, that must not be asked yet, for any alert.
 
     What this process was told lately: the rest stands in the database, where others look, too.
     """
 
     def __init__(self) -> None:
-        self._until: dict[int, datetime] = {}
+        self._until: dict[bytes, datetime] = {}
 
-    def add(self, subscription_id: int, until: datetime) -> None:
+    def add(self, endpoint_hash: bytes, until: datetime) -> None:
         """Ask no more before `until`."""
-        self._until.pop(subscription_id, None)
+        self._until.pop(endpoint_hash, None)
         if len(self._until) >= _MOST_ENDPOINTS:
             del self._until[next(iter(self._until))]
-        self._until[subscription_id] = until
+        self._until[endpoint_hash] = until
 
-    def hold(self, subscription_id: int, now: datetime) -> datetime | None:
-        """Until when the subscription is to be left alone; None: it may be sent to."""
-        until = self._until.get(subscription_id)
+    def hold(self, endpoint_hash: bytes, now: datetime) -> datetime | None:
+        """Until when the endpoint is to be left alone; None: it may be sent to."""
+        until = self._until.get(endpoint_hash)
         return until if until is not None and until > now else None
 
 

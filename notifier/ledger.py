@@ -56,6 +56,7 @@ class Lease:
     claimed_at: datetime  # by the ledger's clock
     claimed_boot_time: float
     deadline: float
+    taken_over: bool  # from a worker that has died with it
     closing_as: AlertState | None = None
     findings: Findings = field(default_factory=Findings)
     unsaved: int = 0
@@ -122,15 +123,21 @@ class Ledger:
         """Plan up to ten batches of the alert that needs it most; False when none can be."""
         return planning.plan(self._db, self._batch_size)
 
-    def claim(self, *, take_over: bool = True) -> Lease | None:
+    def claim(self, *, take_over: bool = True, ahead_of: Lease | None = None) -> Lease | None:
         """Lease a due batch: of the most urgent kind, then of the alert that was served least.
 
         None when nothing is due. A batch whose worker has died is due when its lease ends, unless
-        the caller does not want to `take_over` from others.
+        the caller does not want to `take_over` from others. With `ahead_of`, only a batch that
+        goes before the rest of that one: of a more urgent kind, or as urgent and left over by the
+        dead, if that one is not.
         """
+        kind = None
+        if ahead_of is not None:
+            kind = ahead_of.alert.kind
+            take_over = take_over and not ahead_of.taken_over
         while True:
             with self._db.read() as session:
-                candidates = backlog.candidates(session, take_over=take_over)
+                candidates = backlog.candidates(session, take_over=take_over, ahead_of=kind)
             if not candidates:
                 return None
             for batch_id in candidates:
@@ -195,6 +202,7 @@ class Ledger:
                 claimed_at=now,
                 claimed_boot_time=now_boot_time,
                 deadline=started + self._lease.total_seconds(),
+                taken_over=previous is not None,
             )
         except (LookupError, TypeError, ValueError, NoResultFound) as error:
             # A damaged row must count as a futile claim, or it would crash workers for ever.
@@ -224,13 +232,18 @@ class Ledger:
             lease.closing_as = closing[lease.alert.id]
             lease.unsaved = 0
             lease.findings = Findings()
+        for lease in kept:
             lease.deadline = started + self._lease.total_seconds()
         return lost
 
-    def finish(self, lease: Lease, *, again_in: timedelta = timedelta()) -> None:
+    def finish(
+        self, lease: Lease, *, again_in: timedelta = timedelta(), fruitless: bool = False
+    ) -> None:
         """Give a lease back: settled, or to be claimed again after `again_in` by its waiting rest.
 
-        Raises LeaseLost when it was not held any more.
+        Pauses grow with the rounds that were `fruitless`; the first always counts as one, so that
+        batches nobody has begun go before what others have left. Raises LeaseLost when it was not
+        held any more.
         """
         with self._db.write() as session:
             values: dict[str, object] = {"claim_token": None, "lease_until": None}
@@ -238,7 +251,7 @@ class Ledger:
                 values |= {
                     "not_before": now_of(session) + again_in,
                     "holds": lease.holds,
-                    "rounds": lease.rounds + 1,
+                    "rounds": lease.rounds + 1 if fruitless else max(lease.rounds, 1),
                     "futile_claims": 0,
                 }
             else:

@@ -69,6 +69,7 @@ class Outcomes:
             in_doubt = self._health.is_in_doubt(recipient.push_service)
             if held_until is None and in_doubt and lease.rounds < MOST_DOUBTS:
                 held_until = next_try(lease, lease.now(), lease.rounds)
+                run.fruitless = True
             if held_until is not None:
                 run.leave(recipient.bit, held_until, recipient.push_service)
             else:
@@ -79,14 +80,16 @@ class Outcomes:
     def _try_again(
         self, run: BatchRun, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime
     ) -> None:
-        lease, subscription_id = run.lease, recipient.subscription_id
+        lease, endpoint_hash = run.lease, recipient.endpoint_hash
         if isinstance(outcome, Unreachable) and outcome.ambiguous:
             lease.note_uncertain(recipient.bit)
         if outcome.retry_after is None:
+            run.fruitless = True
             run.leave(recipient.bit, next_try(lease, now, lease.rounds), recipient.push_service)
         else:
-            until = lease.findings.hold(subscription_id, now + outcome.retry_after)
-            self._holds.add(subscription_id, until)
+            asked = now + outcome.retry_after
+            until = lease.findings.hold(recipient.subscription_id, endpoint_hash, asked)
+            self._holds.add(endpoint_hash, until)
             run.leave(recipient.bit, until)
 
 

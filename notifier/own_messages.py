@@ -263,7 +263,8 @@ def _record(session: Session, news: Sequence[tuple[_Owed, Outcome]]) -> None:
             continue  # opted out, or moved on
         match outcome:
             case Gone():
-                row.gone_at = now
+                if not push_services.is_doubted(session, owed.push_service):
+                    row.gone_at = now
             case Throttled(retry_after) | Unreachable(retry_after, ambiguous=False):
                 until = now + (retry_after or TRY_AGAIN_AFTER)
                 row.hold_until = max(row.hold_until or until, until)
@@ -276,6 +277,6 @@ def _note_probe(session: Session, push_service: str, outcome: Outcome) -> None:
         case Rejected(status=0):
             pass  # it was not asked: somebody else may, when this probe's time is over
         case Unreachable() | Rejected(too_large=False):
-            push_services.open_breaker(session, push_service, reason_of(outcome))
+            push_services.note_failed_probe(session, push_service, reason_of(outcome))
         case _:
             push_services.close_breaker(session, push_service)

@@ -18,11 +18,15 @@ BATCHES_A_STEP = 10
 MOST_FAILURES = 5
 RETRY_AFTER_A_FAILURE = timedelta(seconds=2)
 
-URGENCY = case(
-    (Alert.kind == AlertKind.WITHDRAWAL, 0), (Alert.kind == AlertKind.CORRECTION, 1), else_=2
-)
+RANKS = dict.fromkeys(AlertKind, 2) | {AlertKind.WITHDRAWAL: 0, AlertKind.CORRECTION: 1}
+"""The most urgent kind of alert has the lowest."""
 
 log = structlog.get_logger()
+
+
+def rank() -> ColumnElement[int]:
+    """The rank of an alert, to order by."""
+    return case(RANKS, value=Alert.kind)
 
 
 def plan(db: Database, batch_size: int) -> bool:
@@ -72,7 +76,7 @@ def _plannable(session: Session) -> Select[Alert]:
         .where(Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]))
         .where(Alert.planned_at.is_(None))
         .where(_is_not_resting(now), or_(~corrects, ~alerts.earlier_is_sent(now)))
-        .order_by(Alert.closing_as.is_not(None), URGENCY, planned, Alert.id)
+        .order_by(Alert.closing_as.is_not(None), rank(), planned, Alert.id)
     )
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from notifier.db import now_of, upsert
+from notifier.db import Database, now_of, upsert
 from notifier.models import Alert, DoubtfulGone, OpenBreaker, ServiceAnswers, Subscription
 from notifier.push.breaker import pause_before_probe
 
@@ -16,6 +16,7 @@ ENOUGH_ANSWERS = 500
 MOST_GONE = 0.3
 """More Gone than this share of at least 500 answers to one alert is not readers leaving."""
 
+APPLIED_AT_ONCE = 500
 PROBE_ANSWERS_WITHIN = timedelta(seconds=10)
 
 log = structlog.get_logger()
@@ -36,32 +37,34 @@ def open_breakers(session: Session) -> dict[str, datetime]:
     return {breaker.push_service: breaker.probe_at for breaker in rows}
 
 
-def open_breaker(session: Session, push_service: str, reason: str) -> datetime:
-    """Leave a push service alone; again, and for longer, if it is open and a probe has failed.
-
-    Answers when it may be tried again.
-    """
+def open_breaker(session: Session, push_service: str, reason: str) -> None:
+    """Leave a push service alone for a while, unless another process has seen to that already."""
     now = now_of(session)
-    breaker = session.get(OpenBreaker, push_service, with_for_update=True)
-    if breaker is None:
-        probe_at = now + pause_before_probe(1)
-        session.execute(
-            upsert(session, OpenBreaker)
-            .values(
-                push_service=push_service,
-                opened_at=now,
-                probe_at=probe_at,
-                openings=1,
-                reason=reason,
-            )
-            .on_conflict_do_nothing()
+    opened = session.execute(
+        upsert(session, OpenBreaker)
+        .values(
+            push_service=push_service,
+            opened_at=now,
+            probe_at=now + pause_before_probe(1),
+            openings=1,
+            reason=reason,
         )
+        .on_conflict_do_nothing()
+        .returning(OpenBreaker.push_service)
+    ).one_or_none()
+    if opened is not None:
         log.error("breaker_opened", push_service=push_service, reason=reason)
-        return probe_at
+
+
+def note_failed_probe(session: Session, push_service: str, reason: str) -> None:
+    """Leave a push service alone again, and for longer."""
+    breaker = session.get(OpenBreaker, push_service, with_for_update=True)
+    if breaker is None:  # another's probe was answered meanwhile
+        open_breaker(session, push_service, reason)
+        return
     breaker.openings += 1
-    breaker.probe_at = now + pause_before_probe(breaker.openings)
+    breaker.probe_at = now_of(session) + pause_before_probe(breaker.openings)
     breaker.reason = reason
-    return breaker.probe_at
 
 
 def win_probe(session: Session, push_service: str) -> bool:
@@ -97,7 +100,8 @@ def record_answers(
 
     When too many of a push service's answers to this alert are Gone, something is wrong with it
     or with us: then all its deactivations of this alert are put aside for ops, those that were
-    made already and those to come. `dropped` counts who was accepted in name only.
+    made already and those to come. Until ops have decided, so are those of alerts with too few
+    answers to judge by. `dropped` counts who was accepted in name only.
     """
     by_service: dict[str, list[GoneEndpoint]] = {}
     for endpoint in gone:
@@ -136,6 +140,8 @@ def record_answers(
         elif total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total:
             _begin_to_doubt(session, alert_id, push_service)
             _put_aside(session, alert_id, push_service, endpoints)
+        elif total < ENOUGH_ANSWERS and is_doubted(session, push_service):
+            _put_aside(session, alert_id, push_service, endpoints)
         else:
             _deactivate(session, endpoints)
 
@@ -163,21 +169,44 @@ def doubtful(session: Session) -> Sequence[tuple[str, int, int]]:
     return [(push_service, alert_id, count) for push_service, alert_id, count in rows]
 
 
-def apply_doubtful(session: Session, push_service: str) -> int:
-    """Believe the push service: deactivate what was put aside; answers how many there were."""
-    now = now_of(session)
-    theirs = exists().where(
-        DoubtfulGone.push_service == push_service,
-        DoubtfulGone.subscription_id == Subscription.id,
-        DoubtfulGone.endpoint_hash == Subscription.endpoint_hash,
-    )
-    session.execute(
-        update(Subscription)
-        .where(theirs)
-        .values(gone_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    return discard_doubtful(session, push_service)
+def is_doubted(session: Session, push_service: str) -> bool:
+    """Whether something that the push service has called gone waits for a decision."""
+    waits = exists().where(DoubtfulGone.push_service == push_service)
+    return session.scalars(select(waits)).one()
+
+
+def apply_doubtful(db: Database, push_service: str) -> int:
+    """Believe the push service: deactivate what was put aside; answers how many there were.
+
+    Page by page, so that no worker waits long for a row.
+    """
+    applied = 0
+    while True:
+        with db.write() as session:
+            ids = session.scalars(
+                select(DoubtfulGone.subscription_id)
+                .where(DoubtfulGone.push_service == push_service)
+                .order_by(DoubtfulGone.subscription_id)
+                .limit(APPLIED_AT_ONCE)
+            ).all()
+            if not ids:
+                return applied
+            page = and_(
+                DoubtfulGone.push_service == push_service, DoubtfulGone.subscription_id.in_(ids)
+            )
+            still_theirs = exists().where(
+                page,
+                DoubtfulGone.subscription_id == Subscription.id,
+                DoubtfulGone.endpoint_hash == Subscription.endpoint_hash,
+            )
+            session.execute(
+                update(Subscription)
+                .where(Subscription.id.in_(ids), still_theirs)
+                .values(gone_at=now_of(session))
+                .execution_options(synchronize_session=False)
+            )
+            result = session.execute(delete(DoubtfulGone).where(page))
+            applied += int(result.rowcount)  # type: ignore[attr-defined]
 
 
 def discard_doubtful(session: Session, push_service: str) -> int:

@@ -8,7 +8,9 @@ from pathlib import Path
 import hypothesis
 import postgresql
 import pytest
+from argon2 import PasswordHasher
 
+from notifier import editors
 from notifier.config import Settings, get_settings
 from notifier.db import Database
 from notifier.setup import prepare
@@ -16,6 +18,8 @@ from notifier.setup import prepare
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,6 +39,13 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _passwords_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash that is safe to keep takes a tenth of a second, and hundreds of tests sign in."""
+    monkeypatch.setattr(editors, "_hasher", QUICK_HASHER)
+    monkeypatch.setattr(editors, "_NOBODYS_HASH", QUICK_HASHER.hash("nobody's"))
 
 
 @pytest.fixture(scope="session")

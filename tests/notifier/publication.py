@@ -15,7 +15,7 @@ from notifier import ledger as ledger_
 from notifier.db import Database
 from notifier.endpoints import Endpoint
 from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
-from notifier.subscriptions import BrowserSubscription, endpoint_hash
+from notifier.subscriptions import BrowserSubscription, Proof, endpoint_hash
 
 HOUR = timedelta(hours=1)
 P256DH = (
@@ -35,6 +35,11 @@ def browser(name: str = "", **changes: Any) -> BrowserSubscription:
         "auth": b"sixteen bytes ok",
     }
     return BrowserSubscription(**(values | changes))
+
+
+def proof_of(browser: BrowserSubscription) -> Proof:
+    """What a browser shows that it knows of its subscription."""
+    return Proof(endpoint=browser.endpoint.url, p256dh=browser.p256dh, auth=browser.auth)
 
 
 class Publication:

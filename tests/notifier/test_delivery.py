@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from newsroom import APPEARANCE, Newsroom
-from publication import HOUR
+from publication import HOUR, proof_of
 from sqlalchemy import func, select, update
 
 from notifier import subscriptions
@@ -13,11 +13,7 @@ from notifier.db import now_of
 from notifier.ledger import Lease, Ledger
 from notifier.models import AlertKind, AlertState, Level, Subscription
 from notifier.notification import render
-from notifier.subscriptions import BrowserSubscription, Pause, Proof
-
-
-def proof_of(browser: BrowserSubscription) -> Proof:
-    return Proof(endpoint=browser.endpoint.url, p256dh=browser.p256dh, auth=browser.auth)
+from notifier.subscriptions import Pause
 
 
 def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:
@@ -100,9 +96,9 @@ def test_what_is_planned_already_is_sent_before_more_is_planned(newsroom: Newsro
     planned_when_claiming = []
 
     class Watched(Ledger):
-        def claim(self, *, take_over: bool = True) -> Lease | None:
+        def claim(self, **options: Any) -> Lease | None:
             planned_when_claiming.append(len(newsroom.batches(alert.id)))
-            return super().claim(take_over=take_over)
+            return super().claim(**options)
 
     newsroom.deliver(newsroom.worker(Watched(newsroom.db, batch_size=110)))
 
@@ -204,8 +200,8 @@ def test_an_alert_that_expires_while_its_batch_is_held_goes_to_nobody_else(
     newsroom.ledger.plan()
 
     class Late(Ledger):
-        def claim(self, *, take_over: bool = True) -> Lease | None:
-            lease = super().claim(take_over=take_over)
+        def claim(self, **options: Any) -> Lease | None:
+            lease = super().claim(**options)
             if lease is not None:
                 lease.alert.expires_at = lease.now()
             return lease
@@ -250,7 +246,7 @@ def test_a_worker_that_loses_its_lease_stops_and_the_next_one_loses_nobody(
         """Another worker takes the batch, as after a long sleep of this one."""
 
         def checkpoint(self, leases: Any) -> list[Lease]:
-            if not stolen:
+            if not stolen and newsroom.control.report()["accepted"]:
                 (batch,) = newsroom.batches(alert.id)
                 with newsroom.changing(batch) as row:
                     row.lease_until -= HOUR
@@ -260,7 +256,7 @@ def test_a_worker_that_loses_its_lease_stops_and_the_next_one_loses_nobody(
     newsroom.deliver(newsroom.worker(Robbed(newsroom.db)))
 
     sent = newsroom.control.report()["requests"]
-    assert 50 <= sent < 1000, "it goes on only with what was in flight"
+    assert 0 < sent < 1000, "it goes on only with what was in flight"
     assert newsroom.counts(alert.id) == {"audience": 1000, "waiting": 1000}
     newsroom.ledger.finish(stolen[0])
     newsroom.deliver()

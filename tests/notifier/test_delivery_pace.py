@@ -1,6 +1,7 @@
 """What slow answers cost the others: delivery against a simulated sender, in simulated time."""
 
 import heapq
+import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,10 +12,11 @@ import pytest
 from newsroom import APPEARANCE
 from publication import Publication
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from notifier.delivery import Delivery
-from notifier.ledger import Ledger
-from notifier.models import AlertState, Subscription
+from notifier.ledger import LEASE, Lease, Ledger
+from notifier.models import Alert, AlertKind, AlertState, Subscription
 from notifier.push import Accepted, Outcome
 
 SLOW = "https://slow.example"
@@ -26,11 +28,14 @@ class Simulation:
     """A sender whose answers take `seconds_of(push service)`, and the time that passes with it."""
 
     limit = 100
+    sent = math.inf
+    """How many of the messages are sent at once; the others wait, and can be taken back."""
 
     def __init__(self, seconds_of: Callable[[str], float]) -> None:
         self.now = 1000.0
         self.accepted: dict[str, list[float]] = {}
         self.submitted: list[float] = []
+        self.by_batch: dict[int, list[float]] = {}
         self._seconds_of = seconds_of
         self._waiting: list[tuple[float, int, Any]] = []
         self._numbers = count()
@@ -53,10 +58,11 @@ class Simulation:
         assert self.free > 0
         self.now += EACH_TAKES
         self.submitted.append(self.now)
+        self.by_batch.setdefault(token[0].lease.batch_id, []).append(self.now)
         answered_at = self.now + self._seconds_of(token[1].push_service)
         heapq.heappush(self._waiting, (answered_at, next(self._numbers), token))
 
-    def poll(self, wait: timedelta, _now: datetime) -> list[tuple[Any, Outcome]]:
+    def poll(self, wait: timedelta, _now: datetime | None = None) -> list[tuple[Any, Outcome]]:
         until = self.now + wait.total_seconds()
         if self._waiting:
             self.now = max(self.now, min(self._waiting[0][0], until))
@@ -67,8 +73,10 @@ class Simulation:
             outcomes.append((token, Accepted()))
         return outcomes
 
-    def recall(self, _which: object) -> list[Any]:
-        return []  # everything is sent at once here
+    def recall(self, which: Callable[[Any], bool]) -> list[Any]:
+        unsent = [one for one in self._waiting if one[1] >= self.sent and which(one[2])]
+        self._waiting = [one for one in self._waiting if one not in unsent]
+        return [token for _, _, token in unsent]
 
 
 Simulate = Callable[[Callable[[str], float]], tuple[Simulation, Delivery]]
@@ -108,6 +116,34 @@ def seconds_to(
     }
 
 
+def only_the_first_is_sent(
+    publication: Publication, simulate: Simulate, *, seconds: float
+) -> tuple[Simulation, Delivery, Alert]:
+    """An alert to 200 readers: one message leaves, the others wait when they are handed over."""
+    publication.add_readers(200)
+    simulation, delivery = simulate(lambda _: seconds)
+    simulation.sent = 1
+    return simulation, delivery, publication.release()
+
+
+class InTheMiddle:
+    """Says that a delivery may go on, and does something `after` so many more messages."""
+
+    def __init__(
+        self, simulation: Simulation, do: Callable[[], object], *, after: int = 300
+    ) -> None:
+        self._simulation = simulation
+        self._do = do
+        self._from = len(simulation.submitted) + after
+        self.at = math.inf
+
+    def __call__(self) -> bool:
+        if len(self._simulation.submitted) >= self._from and self.at == math.inf:
+            self._do()
+            self.at = self._simulation.now
+        return True
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_one_slow_answer_in_a_thousand_costs_the_others_little(
     publication: Publication, simulate: Simulate
@@ -139,6 +175,173 @@ def test_a_slow_push_service_does_not_hold_up_the_readers_of_another(
     assert beside[SLOW][-1] < 2_000 / 50 * 3 * 1.5, "it gets half of the room all the time"
 
 
+def test_what_the_dead_left_goes_out_before_the_rest_of_a_slow_batch(
+    publication: Publication, simulate: Simulate
+) -> None:
+    publication.add_readers(2_000)
+    simulation, delivery = simulate(lambda _: 0.4)
+    alert = publication.release()
+    dead = Ledger(publication.db)
+    dead.plan()
+    left = dead.claim()
+    assert left is not None
+    ends = InTheMiddle(simulation, lambda: publication.expire_lease(left))
+
+    delivery.run(LONG, keep_going=ends)
+
+    assert simulation.by_batch[left.batch_id][0] < ends.at + 1.5
+    (slow,) = (batch for batch in simulation.by_batch if batch != left.batch_id)
+    assert simulation.by_batch[slow][-1] > simulation.by_batch[left.batch_id][-1]
+    assert publication.counts(alert.id) == {"audience": 2_000, "accepted": 2_000}
+
+
+def test_what_the_dead_left_does_not_overtake_what_the_dead_left(
+    publication: Publication, simulate: Simulate
+) -> None:
+    publication.add_readers(3_000)
+    simulation, delivery = simulate(lambda _: 0.4)
+    publication.release()
+    dead = Ledger(publication.db)
+    dead.plan()
+    for lease in (dead.claim(), dead.claim(), dead.claim()):
+        assert lease is not None
+        publication.expire_lease(lease)
+
+    delivery.run(LONG)
+
+    first, second, third = sorted(simulation.by_batch.values())
+    assert first[-1] <= second[0]
+    assert second[-1] <= third[0]
+
+
+def test_a_withdrawal_overtakes_also_when_a_worker_is_to_claim_no_more(
+    publication: Publication, simulate: Simulate
+) -> None:
+    publication.add_readers(1_000)
+    simulation, delivery = simulate(lambda _: 0.4)
+    told = publication.release()
+    delivery.run(LONG)
+    publication.release()
+    withdraw = {"kind": AlertKind.WITHDRAWAL, "story_id": told.story_id}
+    released = InTheMiddle(simulation, lambda: publication.release(**withdraw))
+
+    delivery.run(timedelta(seconds=0.5), keep_going=released)
+
+    *_, slow, withdrawal = sorted(simulation.by_batch)
+    assert simulation.by_batch[withdrawal][0] < simulation.by_batch[slow][-1]
+
+
+def test_a_worker_that_is_told_to_leave_takes_back_what_it_has_not_sent_yet(
+    publication: Publication, simulate: Simulate
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=4)
+
+    delivery.run(LONG, keep_going=lambda: len(simulation.submitted) < 100)
+
+    assert publication.counts(alert.id) == {"audience": 200, "accepted": 1, "waiting": 199}
+    assert Ledger(publication.db).due(9).batches == 1, "others need not wait"
+
+
+def test_a_worker_that_has_slept_too_long_takes_back_what_it_has_not_sent_yet(
+    publication: Publication, simulate: Simulate
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=4)
+
+    def sleep() -> None:
+        simulation.now += LEASE.total_seconds()
+
+    delivery.run(LONG, keep_going=InTheMiddle(simulation, sleep, after=100))
+
+    assert publication.counts(alert.id) == {"audience": 200, "accepted": 200}
+    assert len(simulation.submitted) == 200 + 99, "nobody took over: these were sent later"
+
+
+def test_what_is_not_sent_yet_is_not_sent_when_somebody_has_taken_the_batch_over(
+    publication: Publication, simulate: Simulate
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=4)
+
+    def take_over() -> None:
+        [batch] = publication.batches(alert.id)
+        with publication.changing(batch) as row:
+            row.claim_token = "another worker's"
+
+    delivery.run(LONG, keep_going=InTheMiddle(simulation, take_over, after=100))
+
+    assert [len(times) for times in simulation.accepted.values()] == [1]
+
+
+def test_a_worker_that_crashes_takes_back_what_it_has_not_sent_yet(
+    publication: Publication, simulate: Simulate
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=4)
+
+    def crash() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        delivery.run(LONG, keep_going=InTheMiddle(simulation, crash, after=100))
+
+    assert publication.counts(alert.id) == {"audience": 200, "accepted": 1, "waiting": 199}
+
+
+def test_what_is_not_sent_yet_is_taken_back_while_the_database_is_away(
+    publication: Publication, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=2)
+    checkpoint, in_flight = Ledger.checkpoint, []
+
+    def fail_for_a_second(ledger: Ledger, leases: Any) -> list[Lease]:
+        in_flight.append(simulation.in_flight)
+        if simulation.now < 1002:
+            raise OperationalError("UPDATE", {}, ConnectionError("the database is away"))
+        return checkpoint(ledger, leases)
+
+    monkeypatch.setattr(Ledger, "checkpoint", fail_for_a_second)
+    delivery.run(LONG)
+
+    assert in_flight[:2] == [100, 1], "all but the one that was sent"
+    assert publication.counts(alert.id) == {"audience": 200, "accepted": 200}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overtakes"),
+    [
+        (AlertKind.BREAKING, AlertKind.WITHDRAWAL, True),
+        (AlertKind.BREAKING, AlertKind.CORRECTION, True),
+        (AlertKind.CORRECTION, AlertKind.WITHDRAWAL, True),
+        (AlertKind.WITHDRAWAL, AlertKind.CORRECTION, False),
+        (AlertKind.BREAKING, AlertKind.BREAKING, False),
+    ],
+)
+def test_a_withdrawal_or_correction_overtakes_the_rest_of_a_slow_batch_of_another_story(
+    publication: Publication,
+    simulate: Simulate,
+    first: AlertKind,
+    second: AlertKind,
+    *,
+    overtakes: bool,
+) -> None:
+    publication.add_readers(1_000)
+    simulation, delivery = simulate(lambda _: 0.4)
+    told = [publication.release(), publication.release()]
+    delivery.run(LONG)
+    about = [
+        {"kind": kind} | ({"story_id": alert.story_id} if kind.corrects else {})
+        for kind, alert in zip((first, second), told, strict=True)
+    ]
+    publication.release(**about[0])
+    released = InTheMiddle(simulation, lambda: publication.release(**about[1]))
+
+    delivery.run(LONG, keep_going=released)
+
+    *_, slow, other = sorted(simulation.by_batch)
+    first_sent, last_of_slow = simulation.by_batch[other][0], simulation.by_batch[slow][-1]
+    assert (first_sent < last_of_slow) is overtakes
+    assert not overtakes or first_sent < released.at + 1.5
+    assert len(simulation.submitted) == 4_000
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.9])
 def test_stopping_takes_effect_within_a_second_and_tells_who_had_got_it(
     publication: Publication, simulate: Simulate, seconds: float
@@ -146,17 +349,11 @@ def test_stopping_takes_effect_within_a_second_and_tells_who_had_got_it(
     publication.add_readers(2_500)
     simulation, delivery = simulate(lambda _: seconds)
     alert = publication.release()
-    stopped_at: list[float] = []
+    stopped = InTheMiddle(simulation, lambda: publication.stop(alert.id), after=700)
 
-    def stop_in_the_middle() -> bool:
-        if len(simulation.submitted) >= 700 and not stopped_at:
-            publication.stop(alert.id)
-            stopped_at.append(simulation.now)
-        return True
+    delivery.run(LONG, keep_going=stopped)
 
-    delivery.run(LONG, keep_going=stop_in_the_middle)
-
-    assert simulation.submitted[-1] <= stopped_at[0] + 1
+    assert simulation.submitted[-1] <= stopped.at + 1
     (accepted,) = (len(times) for times in simulation.accepted.values())
     assert 700 <= accepted < 2_500
     while publication.alert(alert.id).state != AlertState.STOPPED:  # the rest is counted

@@ -148,8 +148,8 @@ def test_no_send_starts_with_less_than_six_seconds_of_lease_left(
     class Late(Ledger):
         """The claim took its time, so little of the lease is left until a checkpoint renews it."""
 
-        def claim(self, *, take_over: bool = True) -> Lease | None:
-            lease = super().claim(take_over=take_over)
+        def claim(self, **options: Any) -> Lease | None:
+            lease = super().claim(**options)
             if lease is not None:
                 lease.deadline = clock.now + seconds_left
             return lease

@@ -54,6 +54,16 @@ def test_an_update_is_for_those_who_want_updates_unless_it_cuts_an_alert_short(
     assert later.level == Level.UPDATES
 
 
+def test_an_update_leaves_a_correction_to_go_on_and_is_not_for_everybody_in_its_place(
+    db: Database, publication: Publication
+) -> None:
+    first = publication.release(level=Level.BREAKING)
+    correction, _ = follow_up(db, first, AlertKind.CORRECTION)
+    update, _ = follow_up(db, correction, title="Traffic flows")
+    assert update.level == Level.UPDATES
+    assert publication.alert(correction.id).state == AlertState.RELEASED
+
+
 def test_what_takes_something_back_shows_no_picture_and_is_delivered_for_a_day(
     db: Database, publication: Publication
 ) -> None:

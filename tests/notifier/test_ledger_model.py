@@ -266,9 +266,9 @@ class LedgerMachine(RuleBasedStateMachine):
         message = self.sent_message(data)
         if message is None:
             return
-        lease, (bit, reader, *_) = message.lease, message.recipient
+        lease, (bit, reader, endpoint_hash, *_) = message.lease, message.recipient
         asked = self.clock.now + timedelta(seconds=retry_after)
-        until = lease.findings.hold(reader, asked)
+        until = lease.findings.hold(reader, endpoint_hash, asked)
         assert asked <= until <= asked + timedelta(seconds=1)
         lease.findings.answers["mozilla"] += 1
         self.unrecorded_holds[lease.token][reader] = until

@@ -15,7 +15,7 @@ from notifier import own_messages, push_services, subscriptions
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.errors import Conflict
-from notifier.models import OpenBreaker, OwnMessage, Subscription
+from notifier.models import DoubtfulGone, OpenBreaker, OwnMessage, Subscription
 from notifier.own_messages import WORTH_FOR, OwnMessages, Publication, render_own
 from notifier.subscriptions import BrowserSubscription, Proof
 
@@ -134,6 +134,29 @@ def test_an_endpoint_that_is_no_more_is_deactivated_at_once(
     gone = Proof(endpoint=row(newsroom).endpoint, auth=row(newsroom).auth)
     with newsroom.db.write() as session, pytest.raises(Conflict):
         subscriptions.ask_for_test(session, gone)
+
+
+def test_a_push_service_whose_410s_are_doubted_deactivates_nobody(
+    newsroom: Newsroom, own: OwnMessages
+) -> None:
+    welcome(newsroom)
+    alert = newsroom.release()
+    with newsroom.db.write() as session:
+        session.add(
+            DoubtfulGone(
+                subscription_id=0,
+                endpoint_hash=bytes(32),
+                push_service=newsroom.control.origin,
+                alert_id=alert.id,
+                answered_at=now_of(session),
+            )
+        )
+    newsroom.control.set_faults([{"status": 410}])
+
+    own.send_some()
+
+    assert row(newsroom).gone_at is None
+    assert not is_due(newsroom)
 
 
 @pytest.mark.parametrize("fault", [{"status": 429, "retry_after": "60"}, {"status": 503}])

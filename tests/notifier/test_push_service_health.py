@@ -16,6 +16,7 @@ from notifier import findings, push_services
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.findings import Findings
+from notifier.health import ServiceHealth
 from notifier.models import Alert, AlertState, OpenBreaker, Subscription
 from notifier.push import Rejected
 from notifier.push.flow import Flows
@@ -72,27 +73,6 @@ def newest(newsroom: Newsroom) -> Subscription:
     query = select(Subscription).order_by(Subscription.id.desc()).limit(1)
     with newsroom.db.read() as session:
         return session.scalars(query).one()
-
-
-def answer(publication: Publication, alert: Alert, count: int, *, gone: list[int]) -> None:
-    """Have it that Mozilla has answered so many messages; of these readers, that they are gone."""
-    with publication.db.write() as session:
-        query = select(Subscription.id, Subscription.endpoint_hash, Subscription.push_service)
-        rows = session.execute(query.where(Subscription.id.in_(gone)))
-        endpoints = [push_services.GoneEndpoint(*row) for row in rows]
-        answers = Findings(answers=Counter(mozilla=count), gone=endpoints)
-        findings.record(session, [(alert.id, answers)])
-
-
-def deactivated(publication: Publication) -> int:
-    query = select(func.count()).where(Subscription.gone_at.is_not(None))
-    with publication.db.read() as session:
-        return session.scalars(query).one()
-
-
-def waiting_for_ops(publication: Publication) -> int:
-    with publication.db.read() as session:
-        return sum(count for _, _, count in push_services.doubtful(session))
 
 
 def refused(newsroom: Newsroom) -> int:
@@ -225,92 +205,6 @@ def test_a_push_service_that_throttles_many_is_held_as_a_whole(newsroom: Newsroo
     assert breakers(newsroom) == {}
 
 
-@pytest.mark.parametrize("believe", [True, False])
-def test_so_many_410s_that_it_is_doubtful_wait_for_ops(newsroom: Newsroom, believe: bool) -> None:
-    newsroom.opt_in(1500)
-    newsroom.control.set_faults([{"status": 410, "share": 0.5}])
-    (rule,) = newsroom.control.faults()
-    alert = newsroom.release()
-    newsroom.deliver_until_over(alert)
-    counts = newsroom.counts(alert.id)
-    assert counts == {"audience": 1500, "accepted": 1500 - rule["count"], "gone": rule["count"]}
-    assert newsroom.gone() == 0, "also those are back that were deactivated at first"
-
-    origin = newsroom.control.origin
-    with newsroom.db.write() as session:
-        assert push_services.doubtful(session) == [(origin, alert.id, rule["count"])]
-        decide = push_services.apply_doubtful if believe else push_services.discard_doubtful
-        assert decide(session, origin) == rule["count"]
-        assert push_services.doubtful(session) == []
-    assert newsroom.gone() == (rule["count"] if believe else 0)
-
-
-def test_who_renews_while_ops_decide_stays(publication: Publication) -> None:
-    renewing, *others = publication.add_readers(500)
-    answer(publication, publication.release(), 500, gone=[renewing, *others])
-    with publication.db.write() as session:
-        subscription = session.get_one(Subscription, renewing)
-        subscription.endpoint_hash = b"another endpoint's hash, 32 byte"
-
-        push_services.apply_doubtful(session, "mozilla")
-
-    assert deactivated(publication) == len(others)
-
-
-@pytest.mark.parametrize(
-    ("answers", "gone", "believed"),
-    [(499, 499, True), (500, 150, True), (500, 151, False), (1000, 300, True), (1000, 310, False)],
-)
-def test_410s_are_doubtful_from_five_hundred_answers_and_when_more_than_30_per_cent_are_gone(
-    publication: Publication, answers: int, gone: int, believed: bool
-) -> None:
-    alert = publication.release()
-
-    answer(publication, alert, answers, gone=publication.add_readers(gone))
-
-    assert deactivated(publication) == (gone if believed else 0)
-    assert waiting_for_ops(publication) == (0 if believed else gone)
-
-
-def test_what_ops_have_applied_is_not_undone_by_the_same_alert(publication: Publication) -> None:
-    ids = publication.add_readers(201)
-    alert = publication.release()
-    answer(publication, alert, 500, gone=ids[:200])
-    with publication.db.write() as session:
-        assert push_services.apply_doubtful(session, "mozilla") == 200
-
-    with capture_logs() as told:
-        answer(publication, alert, 1, gone=ids[200:])
-
-    assert deactivated(publication) == 200
-    assert waiting_for_ops(publication) == 1
-    assert [line["event"] for line in told] == ["gone_is_doubtful"], "ops are asked again"
-
-
-def test_what_ops_have_discarded_waits_for_them_when_it_comes_again(
-    publication: Publication,
-) -> None:
-    ids = publication.add_readers(200)
-    alert = publication.release()
-    answer(publication, alert, 500, gone=ids)
-    with publication.db.write() as session:
-        push_services.discard_doubtful(session, "mozilla")
-
-    answer(publication, alert, 2000, gone=ids[:1])
-
-    assert deactivated(publication) == 0, "though by now it is few in a hundred"
-    assert waiting_for_ops(publication) == 1
-
-
-def test_one_alerts_doubtful_410s_do_not_make_anothers_doubtful(publication: Publication) -> None:
-    ids = publication.add_readers(201)
-    answer(publication, publication.release(), 500, gone=ids[:200])
-
-    answer(publication, publication.release(), 500, gone=ids[200:])
-
-    assert deactivated(publication) == 1
-
-
 def test_what_a_push_service_takes_and_throws_away_is_counted_apart(
     publication: Publication,
 ) -> None:
@@ -331,14 +225,28 @@ def test_a_breakers_pause_doubles_with_each_probe_that_fails_for_all_processes(
     db: Database, other_db: Database
 ) -> None:
     pauses = []
-    for _ in range(6):
+    for note in (push_services.open_breaker, *[push_services.note_failed_probe] * 5):
         with db.write() as session:
-            push_services.open_breaker(session, "fcm", "cannot be reached")
+            note(session, "fcm", "cannot be reached")
             opened = now_of(session)
         with other_db.read() as session:
             pauses.append((push_services.open_breakers(session)["fcm"] - opened).total_seconds())
 
     assert pauses == [pytest.approx(seconds, abs=1) for seconds in (5, 10, 20, 40, 60, 60)]
+
+
+def test_what_several_processes_find_out_at_once_opens_a_breaker_once(
+    newsroom: Newsroom, other_db: Database
+) -> None:
+    with capture_logs() as told:
+        open_breaker(newsroom)
+        before = breakers(newsroom)[newsroom.control.origin].probe_at
+        with other_db.write() as session:
+            push_services.open_breaker(session, newsroom.control.origin, "found out too")
+
+    (breaker,) = breakers(newsroom).values()
+    assert (breaker.openings, breaker.probe_at, breaker.reason) == (1, before, "test")
+    assert [line["event"] for line in told] == ["breaker_opened"]
 
 
 def test_who_was_refused_last_time_does_not_open_the_breaker(newsroom: Newsroom) -> None:
@@ -401,6 +309,38 @@ def test_a_probe_that_could_not_be_sent_is_not_the_last_one(newsroom: Newsroom) 
     probe(newsroom, alert, times=3)
 
     assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 19, "rejected": 1}
+
+
+def test_when_a_probe_is_accepted_the_others_follow_soon(newsroom: Newsroom) -> None:
+    newsroom.opt_in(20)
+    open_breaker(newsroom)
+    alert = newsroom.release()
+    newsroom.deliver()
+    let_probe(newsroom, alert)
+
+    newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 20, "accepted": 1, "waiting": 19}
+    (batch,) = newsroom.batches(alert.id)
+    with newsroom.db.read() as session:
+        assert batch.not_before - now_of(session) < timedelta(seconds=2)
+
+
+def test_a_probe_that_was_never_sent_is_not_the_last_one(newsroom: Newsroom) -> None:
+    """Its alert was stopped, and it taken back."""
+    open_breaker(newsroom)
+    health, origin = ServiceHealth(newsroom.db), newsroom.control.origin
+
+    def is_let_through() -> bool:
+        with newsroom.db.read() as session:
+            return health.hold(origin, now_of(session)) is None
+
+    for _ in range(2):
+        with newsroom.db.write() as session:
+            session.execute(update(OpenBreaker).values(probe_at=now_of(session) - LONG_AGO))
+        health.sync()
+        assert is_let_through()
+        assert not is_let_through(), "one at a time"
 
 
 def test_a_probe_that_was_too_large_is_not_the_last_one(newsroom: Newsroom) -> None:

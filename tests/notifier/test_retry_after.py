@@ -6,11 +6,15 @@ from email.utils import format_datetime
 import pytest
 from ledger_steps import claimed
 from newsroom import Newsroom
-from publication import HOUR
+from publication import HOUR, proof_of
 from sqlalchemy import func, select, update
 
+from notifier import subscriptions
 from notifier.db import now_of
 from notifier.models import AlertKind, Subscription
+from notifier.subscriptions import endpoint_hash
+
+LONGEST_PAUSE_AFTER_ONE_FAILURE = timedelta(seconds=2 * 1.5)
 
 
 def test_an_alert_that_another_process_sends_waits_too(newsroom: Newsroom) -> None:
@@ -42,6 +46,44 @@ def test_what_is_not_recorded_yet_holds_for_this_process_at_least(newsroom: News
     assert newsroom.counts(other.id)["waiting"] == throttled
 
 
+def test_who_has_moved_to_another_endpoint_does_not_wait_for_the_old_one(
+    newsroom: Newsroom,
+) -> None:
+    (old_place,) = newsroom.opt_in(1)
+    throttle(newsroom, share=1, seconds=600)
+    newsroom.release()
+    newsroom.deliver()
+    (new_place,) = newsroom.browsers(1)
+    newsroom.control.set_faults([])
+    with newsroom.db.write() as session:
+        subscriptions.opt_in(session, new_place, old=proof_of(old_place))
+
+    other = newsroom.release("Another story")
+    newsroom.deliver()
+
+    assert newsroom.counts(other.id) == {"audience": 1, "accepted": 1}
+
+
+def test_a_pause_that_is_recorded_after_a_reader_has_moved_is_not_for_the_new_endpoint(
+    newsroom: Newsroom,
+) -> None:
+    (old_place,) = newsroom.opt_in(1)
+    newsroom.release()
+    newsroom.ledger.plan()
+    lease = claimed(newsroom.ledger)
+    asked = lease.now() + HOUR
+    lease.findings.hold(lease.ids[0], endpoint_hash(old_place.endpoint.url), asked)
+    (new_place,) = newsroom.browsers(1)
+    with newsroom.db.write() as session:
+        subscriptions.opt_in(session, new_place, old=proof_of(old_place))
+
+    newsroom.ledger.finish(lease)
+
+    subscription = newsroom.subscription(lease.ids[0])
+    assert subscription is not None
+    assert subscription.hold_until is None
+
+
 def test_a_correction_waits_too(newsroom: Newsroom) -> None:
     newsroom.opt_in(50)
     first = newsroom.release()
@@ -58,6 +100,22 @@ def test_a_correction_waits_too(newsroom: Newsroom) -> None:
     newsroom.deliver_until_over(correction)
     assert newsroom.counts(correction.id) == {"audience": 50, "accepted": 50}
     assert newsroom.control.report()["early"] == 0
+
+
+def test_pauses_do_not_grow_while_the_push_service_says_when(newsroom: Newsroom) -> None:
+    newsroom.opt_in(1)
+    newsroom.control.set_faults([{"status": 429, "retry_after": "1"}])
+    alert = newsroom.release()
+    for _ in range(6):
+        newsroom.skip_waiting(alert)
+        newsroom.deliver()
+    newsroom.control.set_faults([{"status": 503}])
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+
+    (batch,) = newsroom.batches(alert.id)
+    with newsroom.db.read() as session:
+        assert batch.not_before - now_of(session) < LONGEST_PAUSE_AFTER_ONE_FAILURE
 
 
 def test_a_503_that_says_when_counts_as_well(newsroom: Newsroom) -> None:
@@ -100,7 +158,10 @@ def test_a_shorter_pause_that_is_told_later_does_not_end_a_longer_one(newsroom: 
     lease = claimed(newsroom.ledger)
     hold_one(newsroom, HOUR)
 
-    lease.findings.hold(lease.ids[0], lease.now() + timedelta(seconds=2))
+    subscription = newsroom.subscription(lease.ids[0])
+    assert subscription is not None
+    soon = lease.now() + timedelta(seconds=2)
+    lease.findings.hold(subscription.id, subscription.endpoint_hash, soon)
     newsroom.ledger.finish(lease)
 
     subscription = newsroom.subscription(lease.ids[0])
