@@ -1,20 +1,24 @@
-"""Many rounds of many drills, on several stages side by side: half of the time is waiting."""
+"""Many rounds of many drills, on several stages side by side, as they wait for much of the time."""
 
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import postgresql
 from drills import every
-from drills.drill import POSTGRESQL, Drill, Result, run_round
+from drills.drill import POSTGRESQL, SQLITE, Drill, Result, run_round
 from drills.stage import Stage
 
-AT_ONCE = 3
-"""Rounds side by side: half of a round's time is waiting, and more would wait for the processor."""
+AT_ONCE = 4
+"""Rounds side by side: one on each stage, two of each database."""
+
+_TURNS = (SQLITE, POSTGRESQL) * 4 + (SQLITE,)
+"""Databases by turns; SQLite has one more, as it has fewer drills of its own."""
 
 _starting = threading.Lock()  # one at a time: Alembic has one context for the whole process
 
@@ -39,14 +43,11 @@ def run(
     postgresql.
     """
     drills = list(drills)
-    work: dict[str, deque[Turn]] = {}
-    for drill in _those_alone_between(drills):
-        for number in range(rounds):
-            # Neighbours start on different databases, and each where it would among all drills,
-            # so that a failure can be repeated alone.
-            turn = number + every.DRILLS.index(drill)
-            database = drill.databases[turn % len(drill.databases)]
-            work.setdefault(database, deque()).append((drill, number))
+    # One after the other, or those that bear few rounds beside them would keep others waiting.
+    passes = [
+        _turns([drill for drill in drills if drill.beside is None], rounds),
+        _turns([drill for drill in drills if drill.beside is not None], rounds),
+    ]
     results: dict[str, list[Result]] = {drill.number: [] for drill in drills}
     telling = threading.Lock()
     places = _Places(at_once)
@@ -59,37 +60,61 @@ def run(
             stage.enlist(readers)
             return stage
 
-        def run_on(database: str, take: Take, stage: Stage) -> None:
-            for drill, number in _taken_from(work[database], take):
-                with places.taken(all_of_them=drill.alone):
-                    result = run_round(drill, stage, readers, seed, number, patience)
+        def run_on(lane: _Lane, ahead: deque[Turn]) -> None:
+            for drill, number in _taken_from(ahead, lane.take):
+                with places.taken(drill.beside):
+                    result = run_round(drill, lane.stage, readers, seed, number, patience)
                 with telling:
                     results[drill.number].append(result)
-                    on_result(drill, database, number, result)
+                    on_result(drill, lane.database, number, result)
                 if result.problems:
                     # It can have left anything behind: a dead worker, a database that is down.
                     with suppress(Exception):
-                        stage.close()
-                    stage = new_stage(database)
+                        lane.stage.close()
+                    lane.stage = new_stage(lane.database)
 
         # Two stages of each database begin at the two ends, as drills that only wait are
         # neighbours; all are up before anything is measured.
-        stages = [
-            (name, take, new_stage(name))
-            for name in sorted(work)
+        lanes = [
+            _Lane(database, take, new_stage(database))
+            for database in sorted(set().union(*passes))
             for take in (deque.popleft, deque.pop)
         ]
-        with ThreadPoolExecutor(len(stages) or 1) as pool:
-            for done in [pool.submit(run_on, *stage) for stage in stages]:
-                done.result()
+        with ThreadPoolExecutor(len(lanes) or 1) as pool:
+            for turns in passes:
+                busy = [
+                    pool.submit(run_on, lane, turns[lane.database])
+                    for lane in lanes
+                    if lane.database in turns
+                ]
+                for done in busy:
+                    done.result()
     return results
 
 
-def _those_alone_between(drills: list[Drill]) -> list[Drill]:
-    """Drills that need the machine to themselves come last, as stages begin at the two ends."""
-    others = [drill for drill in drills if not drill.alone]
-    half = len(others) // 2
-    return [*others[:half], *(drill for drill in drills if drill.alone), *others[half:]]
+@dataclass
+class _Lane:
+    """Where rounds on a database run one after the other; `take` says from which end of them."""
+
+    database: str
+    take: Take
+    stage: Stage
+
+
+def _turns(drills: Iterable[Drill], rounds: int) -> dict[str, deque[Turn]]:
+    """The rounds to run, by database."""
+    turns: dict[str, deque[Turn]] = {}
+    for drill in drills:
+        for number in range(rounds):
+            turns.setdefault(_database_of(drill, number), deque()).append((drill, number))
+    return turns
+
+
+def _database_of(drill: Drill, number: int) -> str:
+    """The database for a round: the same whichever other drills run, to repeat a failure alone."""
+    if len(drill.databases) == 1:
+        return drill.databases[0]
+    return _TURNS[(number + every.DRILLS.index(drill)) % len(_TURNS)]
 
 
 class _Places:
@@ -97,20 +122,22 @@ class _Places:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._free = threading.Semaphore(count)
-        self._taking_all = threading.Lock()
+        self._taken: list[int] = []  # for each round that runs, how many may, itself among them
+        self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, *, all_of_them: bool) -> Iterator[None]:
-        """Wait for a place, or for all of them, and hold it until the block ends."""
-        count = self._count if all_of_them else 1
-        with self._taking_all if all_of_them else nullcontext():  # or two would have some each
-            for _ in range(count):
-                self._free.acquire()
+    def taken(self, beside: int | None) -> Iterator[None]:
+        """Wait until no more than `beside` others run, and hold the place until the block ends."""
+        most = self._count if beside is None else min(self._count, beside + 1)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._taken) < min([most, *self._taken]))
+            self._taken.append(most)
         try:
             yield
         finally:
-            self._free.release(count)
+            with self._changed:
+                self._taken.remove(most)
+                self._changed.notify_all()
 
 
 def _taken_from(ahead: deque[Turn], take: Take) -> Iterator[Turn]:

@@ -196,26 +196,26 @@ class Round:
 class Drill:
     """A drill: its number in the list, what breaks, and the databases it is about.
 
-    `alone`: it measures what other rounds beside it would change.
+    `beside` is how many rounds may run beside one of it, if what it measures depends on that.
     """
 
     number: str
     title: str
     databases: tuple[str, ...]
     run: Callable[[Round], None]
-    alone: bool = False
+    beside: int | None = None
 
 
 ALL: list[Drill] = []
 
 
 def drill(
-    number: str, title: str, *databases: str, alone: bool = False
+    number: str, title: str, *databases: str, beside: int | None = None
 ) -> Callable[[Callable[[Round], None]], Callable[[Round], None]]:
     """Enter a function in the list of drills; it runs a round. Databases take turns."""
 
     def enter(run: Callable[[Round], None]) -> Callable[[Round], None]:
-        ALL.append(Drill(number, title, databases or (SQLITE, POSTGRESQL), run, alone))
+        ALL.append(Drill(number, title, databases or (SQLITE, POSTGRESQL), run, beside))
         return run
 
     return enter

@@ -37,7 +37,7 @@ def kill_a_child(round_: Round) -> None:
 
 
 # How soon a worker is up again, and through with what it began, is a matter of the processor.
-@drill("2", "the whole worker group is killed", alone=True)
+@drill("2", "the whole worker group is killed", beside=1)
 def kill_the_group(round_: Round) -> None:
     round_.begin_slowly(0.2, 0.5)
     stage, worker = round_.stage, round_.stage.programs["worker"]
@@ -68,8 +68,12 @@ def stop_past_the_lease(round_: Round) -> None:
     stage.push.control.set_faults([])
     held = stage.tokens_held()
     round_.bound_for(1)
+    is_writing = not stage.can_write()
     try:
         wait_until(lambda: time.monotonic() > stopped_at + LEASE.total_seconds(), LONG, "the lease")
+        if is_writing:
+            _wake_the_writer(round_, sleeper)
+            return
         round_.resumes(lambda: not held & stage.tokens_held(), "its batches taken over")
         # Once all is over nobody but the sleeper has a lease to lose, or anything to record.
         stage.wait_for_end(round_.alert_id)
@@ -80,6 +84,17 @@ def stop_past_the_lease(round_: Round) -> None:
     wait_until(lambda: "lease_lost" in _log_of_worker(stage, marks), LONG, "the sleeper finds out")
     time.sleep(AFTERTHOUGHTS.total_seconds())
     round_.require(stage.batches() == before, "the sleeper changed what others had recorded")
+    round_.reckon()
+
+
+def _wake_the_writer(round_: Round, sleeper: psutil.Process) -> None:
+    """SQLite has one writer at a time: when that sleeps, all the others pause until it wakes."""
+    round_.result.notes.append("asleep while it wrote")
+    accepted = round_.stage.accepted_when_quiet()
+    sleeper.send_signal(SIGCONT)
+    round_.resumes(
+        lambda: round_.stage.accepted() > accepted, "sending", within=timedelta(seconds=10)
+    )
     round_.reckon()
 
 

@@ -1,8 +1,9 @@
 """Where drills take place: the real processes, their database, and the local push services."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from drills.front import Front
 from drills.stream_limit import StreamLimit
 from kombu import Connection
 from postgresql import Cluster
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, make_url, select, update
 
 from notifier.db import Database, now_of
 from notifier.jobs import Job, broker_url
@@ -51,6 +52,8 @@ MIXED = 100  # readers of one push service in a row, where there are two
 LONG = timedelta(seconds=60)
 ENDS_WITHIN = timedelta(seconds=180)  # a push service that throttles a third is slow
 QUIET = timedelta(milliseconds=500)
+LOOK_EVERY = timedelta(milliseconds=250)
+LONGEST_WRITE = timedelta(seconds=3)
 
 LATE = timedelta(milliseconds=400)
 LATE_ANSWERS = {"delay": LATE.total_seconds()}
@@ -236,7 +239,7 @@ class Stage:
 
         def is_over() -> bool:
             nonlocal last
-            time.sleep(0.1)
+            time.sleep(LOOK_EVERY.total_seconds())
             last = self.rehearsal.alert(alert_id)
             return AlertState(last["state"]).final
 
@@ -247,6 +250,18 @@ class Stage:
         return last
 
     # Ledger
+
+    def can_write(self) -> bool:
+        """Whether the database lets anybody write: SQLite does not while another is about it."""
+        if not self.db.is_sqlite:
+            return True
+        path = make_url(self.settings.database).database
+        with closing(sqlite3.connect(str(path), timeout=LONGEST_WRITE.total_seconds())) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+        return True
 
     def tokens_held(self) -> set[str]:
         """The claims that have not been given back."""
