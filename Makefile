@@ -43,5 +43,6 @@ lock:
 	@scripts/lock $(ARGS)
 
 clean:
-	rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find notifier worker web tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
+		bench/build bench/node_modules
+	find notifier worker web tests bench -name __pycache__ -prune -exec rm -rf {} +
