@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -210,10 +211,11 @@ class Delivery:
                 run.hold(recipient.push_service, until)
             else:
                 ready.append(recipient)
+        # The first of them may be a probe: one reader whom nothing ever reaches must not keep the
+        # push service closed to all.
         if lease.rounds:
-            # The first of them may be a probe: if it were the same each time, one reader whose
-            # messages are always refused would keep the push service closed to all.
             random.shuffle(ready)
+        ready.sort(key=attrgetter("refused_before"))
         ready.reverse()
         return ready
 

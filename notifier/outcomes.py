@@ -52,6 +52,8 @@ class Outcomes:
                 )
             case Rejected(status=status) if status in OUR_FAULT_PERHAPS:
                 run.refused.append(recipient)
+                # Also of who is asked again: he must not count twice against the push service.
+                lease.findings.refused.append(recipient.subscription_id)
             case Rejected():
                 lease.settle(recipient.bit, "rejected")
             case Throttled() | Unreachable():
@@ -74,7 +76,6 @@ class Outcomes:
                 run.leave(recipient.bit, held_until, recipient.push_service)
             else:
                 lease.settle(recipient.bit, "rejected")
-                lease.findings.refused.append(recipient.subscription_id)
         run.refused.clear()
 
     def _try_again(

@@ -1,7 +1,7 @@
 """Push services that refuse, fail or throttle: who waits, who goes on, who is never deleted."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -95,7 +95,7 @@ def test_a_push_service_that_fails_everybody_is_left_alone_until_a_probe_finds_i
     (push_service,) = breakers(newsroom)
     assert push_service == newsroom.control.origin
     assert newsroom.counts(alert.id) == {"audience": 1000, "waiting": 1000}
-    assert newsroom.gone() == refused(newsroom) == 0
+    assert newsroom.gone() == 0
 
     newsroom.control.begin_wave()
     let_probe(newsroom, alert)
@@ -110,6 +110,7 @@ def test_a_push_service_that_fails_everybody_is_left_alone_until_a_probe_finds_i
     newsroom.skip_waiting(alert)
     newsroom.deliver()
     assert newsroom.counts(alert.id) == {"audience": 1000, "accepted": 1000}
+    assert refused(newsroom) == 0
     assert newsroom.control.report()["duplicates"] == 0
 
 
@@ -163,6 +164,61 @@ def test_who_is_refused_at_a_batchs_end_is_asked_again_as_it_may_be_the_push_ser
     assert newsroom.counts(alert.id) == {"audience": 100} | became
     assert refused(newsroom) == (0 if is_back else 4)
     assert next(answers) - 1 == (100 if is_back else 108), "asked three times at most"
+
+
+def refuse(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[int], bool]
+) -> set[int]:
+    """Have some refused at their first answers, told by its place (from 1), and ever after."""
+    refused_ids: set[int] = set()
+    first_answers = count(1)
+    seen: set[int] = set()
+    poll = newsroom.sender.poll
+
+    def refuse_some(*options: Any) -> Iterator[tuple[Any, Any]]:
+        for sent, outcome in poll(*options):
+            row_id = sent.recipient.subscription_id
+            if row_id not in seen and is_refused(next(first_answers)):
+                refused_ids.add(row_id)
+            seen.add(row_id)
+            yield sent, Rejected(403) if row_id in refused_ids else outcome
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_some)
+    return refused_ids
+
+
+def test_who_is_refused_and_asked_again_does_not_count_twice(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(100)
+    # The last, so that it is in doubt whether that is the push service's fault.
+    refused_ids = refuse(newsroom, monkeypatch, lambda place: place > 85)
+    alert = newsroom.release()
+
+    newsroom.deliver_until_over(alert)
+
+    assert breakers(newsroom) == {}, "they keep no other alert from the push service's readers"
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 85, "rejected": 15}
+    assert refused(newsroom) == len(refused_ids) == 15
+
+
+def test_a_breaker_that_many_refused_readers_have_opened_is_not_opened_by_them_again(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(200)
+    refused_ids = refuse(newsroom, monkeypatch, lambda place: place % 3 == 0 and place <= 100)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert list(breakers(newsroom)) == [newsroom.control.origin]
+
+    probe(newsroom, alert)
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+
+    assert breakers(newsroom) == {}
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
+    assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 167, "rejected": 33}
+    assert refused(newsroom) == len(refused_ids) == 33
 
 
 def test_a_failing_push_service_does_not_hold_up_another(
