@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 import honcho.manager
 from honcho.environ import parse_procfile
@@ -25,6 +26,8 @@ BROKER = "broker"
 # Workers finish the requests in flight (5 s at most), and record them, before they end.
 honcho.manager.KILL_WAIT = 12
 
+_STARTING = 0.1  # seconds after which to look again whether everything has started
+
 
 class _Printer(Printer):  # type: ignore[misc]  # honcho has no types
     """Prints as long as anybody listens: honcho tells no process to stop before it has said so."""
@@ -32,6 +35,16 @@ class _Printer(Printer):  # type: ignore[misc]  # honcho has no types
     def write(self, message: Message) -> None:
         with suppress(OSError, ValueError):
             super().write(message)
+
+
+class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
+    """Can be told to stop at any time: honcho fails before it has heard that all have started."""
+
+    def terminate(self) -> None:
+        if self._all_started():
+            super().terminate()
+        else:
+            Timer(_STARTING, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 def run(settings: Settings, procfile: Path = PROCFILE) -> int:
@@ -44,7 +57,7 @@ def run(settings: Settings, procfile: Path = PROCFILE) -> int:
         _require_free(settings.bind if setting == "PORT" else "127.0.0.1", port, setting)
     prepare(settings)
     print(_banner(settings), flush=True)  # noqa: T201 - for the person at the terminal
-    manager = Manager(_Printer())
+    manager = _Manager(_Printer())
     for name, command in commands.items():
         manager.add_process(name, command, env=process_environment(settings))
     # A terminal that is closed must not leave anything running either.

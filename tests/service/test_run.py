@@ -109,6 +109,31 @@ def test_ctrl_c_ends_everything_though_nobody_listens_to_what_is_printed(
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
+# The signal comes when the processes have been started, and honcho has heard of none of them.
+INTERRUPTED = """
+import os, signal
+from notifier import run
+
+class Interrupted(run._Manager):
+    def _start(self):
+        super()._start()
+        os.kill(os.getpid(), signal.SIGINT)
+
+manager = Interrupted(run._Printer())
+manager.add_process("one", "exec sleep 60")
+manager.add_process("two", "exec sleep 60")
+manager.loop()
+"""
+
+
+def test_ctrl_c_right_after_the_start_ends_everything_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=30
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.count("stopped (rc=-15)") == 2
+
+
 def test_a_taken_port_gets_one_line_that_says_what_to_do(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(environment["PORT"]))):
         ended = subprocess.run(
