@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from notifier import alerts, planning
@@ -97,7 +97,10 @@ def candidates(session: Session, *, take_over: bool, ahead_of: AlertKind | None)
     batches = (
         select(Batch.id).join(Alert, Alert.id == Batch.alert_id).where(Alert.id == alert_id, free)
     )
-    found = list(session.scalars(batches.order_by(Batch.rounds, Batch.id).limit(_CONTENDED)))
+    # The newest readers first; but of batches that have been left any may be the one that tries
+    # whether a push service works, or a few readers whom nothing reaches could keep it closed.
+    order = (Batch.rounds, case((Batch.rounds == 0, Batch.id), else_=0), func.random())
+    found = list(session.scalars(batches.order_by(*order).limit(_CONTENDED)))
     random.shuffle(found)
     return found
 

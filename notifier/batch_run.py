@@ -16,10 +16,13 @@ LEASE_TO_SPARE = timedelta(seconds=6)
 class BatchRun:
     """One batch in hand.
 
-    `ready` are those who are still to be sent to, the last of them first; None: not read yet.
+    `ready` are those who are still to be sent to, the last of them first; None: not read yet. Once
+    `exhausted` nobody more is sent to: everybody was, or the worker leaves, or the alert has ended.
+    A `lost` one is held by somebody else, or settled, and nothing of it is recorded any more.
     `is_mixed` says that they are at several push services. Of those who are left waiting, `waits`
     says when single ones may be tried again, and `holds` when everybody of a push service may.
-    `refused` are those whose outcome is not settled before the batch's end. It is `fruitless` when
+    `refused` are those whose outcome is not settled before the batch's end, each with how often the
+    push service's breaker had closed by then. It is `fruitless` when
     somebody was asked in vain who has not said when to be asked again.
     """
 
@@ -31,7 +34,7 @@ class BatchRun:
     lost: bool = False
     waits: set[datetime] = field(default_factory=set)
     holds: dict[str, datetime] = field(default_factory=dict)
-    refused: list[Recipient] = field(default_factory=list)
+    refused: list[tuple[Recipient, int]] = field(default_factory=list)
     fruitless: bool = False
 
     @property

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 
 import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -211,11 +210,12 @@ class Delivery:
                 run.hold(recipient.push_service, until)
             else:
                 ready.append(recipient)
-        # The first of them may be a probe: one reader whom nothing ever reaches must not keep the
-        # push service closed to all.
+        # The first at each push service may be a probe: a few readers whom nothing ever reaches
+        # must not keep it closed to all.
         if lease.rounds:
             random.shuffle(ready)
-        ready.sort(key=attrgetter("refused_before"))
+        probes = {one.push_service: one for one in reversed(ready) if not one.refused_before}
+        ready.sort(key=lambda one: probes.get(one.push_service) is not one)
         ready.reverse()
         return ready
 

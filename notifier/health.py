@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 
 from notifier import push_services
 from notifier.db import Database
-from notifier.push import Outcome, Rejected, Throttled, Unreachable
+from notifier.push import Accepted, Gone, Outcome, Rejected, Throttled, Unreachable
 from notifier.push.breaker import Window, breaker_window, pause_before_probe, throttle_window
 
 LONGEST_HOLD = timedelta(minutes=1)
 """How long a whole push service is held when it throttles; one answer may ask for longer."""
+
+ALL_REFUSED = 20
+"""So many readers refused, and nobody taken between them: where few are asked, these are all."""
 
 _MOST_ENDPOINTS = 10_000  # by then, the first of them have long been recorded
 
@@ -35,13 +38,19 @@ class ServiceHealth:
         self._held_until: dict[str, datetime] = {}
         self._probe_at: dict[str, datetime] = {}  # of the open breakers
         self._probing: set[str] = set()
+        self._closings: Counter[str] = Counter()
         self._refused_in_a_row: Counter[str] = Counter()
+        self._newly_refused_in_a_row: Counter[str] = Counter()
         self._too_large: set[tuple[int, str]] = set()
         self._to_record: list[Callable[[Session], None]] = []
 
     def open_until(self, push_service: str) -> datetime | None:
         """When to try a push service again whose breaker is open; None when it is closed."""
         return self._probe_at.get(push_service)
+
+    def closings(self, push_service: str) -> int:
+        """How often its breaker has been seen to close, which tells whether it did meanwhile."""
+        return self._closings[push_service]
 
     def is_in_doubt(self, push_service: str) -> bool:
         """Whether the last who were sent to were all refused: it may be about to refuse everybody.
@@ -83,9 +92,19 @@ class ServiceHealth:
         return (alert_id, push_service) in self._too_large
 
     def note(
-        self, alert_id: int, push_service: str, outcome: Outcome, now: datetime, *, known_bad: bool
+        self,
+        alert_id: int,
+        push_service: str,
+        outcome: Outcome,
+        now: datetime,
+        *,
+        known_bad: bool,
+        rounds: int = 0,
     ) -> None:
-        """Take an answer into account. `known_bad`: the subscription was refused last time too."""
+        """Take an answer into account. `known_bad`: the subscription was refused last time too.
+
+        That may have been in doubt, in one of the `rounds` that its batch has had for this alert.
+        """
         if isinstance(outcome, Rejected) and outcome.too_large:
             if not self.refuses_size(alert_id, push_service):
                 log.error("message_too_large", push_service=push_service, alert=alert_id)
@@ -98,11 +117,8 @@ class ServiceHealth:
             self._probing.discard(push_service)  # we did not ask it: another message must
             return
         self._note_throttling(push_service, outcome, now)
+        self._note_refusal(push_service, outcome, is_new=not known_bad, rounds=rounds)
         bad = isinstance(outcome, Rejected | Unreachable)
-        if not isinstance(outcome, Rejected):
-            self._refused_in_a_row[push_service] = 0
-        elif not known_bad:
-            self._refused_in_a_row[push_service] += 1
         if push_service in self._probing:
             self._probing.discard(push_service)
             self._probe_answered(push_service, outcome if bad else None)
@@ -111,8 +127,9 @@ class ServiceHealth:
             if window is None:  # no setdefault: this is done for every answer
                 window = self._answers[push_service] = breaker_window()
             window.add(bad=bad)
-            if window.is_bad:
+            if window.is_bad or self._newly_refused_in_a_row[push_service] >= ALL_REFUSED:
                 window.clear()
+                self._newly_refused_in_a_row[push_service] = 0
                 self._probe_at[push_service] = now + pause_before_probe(1)
                 self._to_record.append(
                     partial(
@@ -140,18 +157,32 @@ class ServiceHealth:
         self._take_over(open_now)
 
     def _take_over(self, open_now: dict[str, datetime]) -> None:
+        for push_service in self._probe_at.keys() - open_now.keys():
+            self._closings[push_service] += 1
+            self._newly_refused_in_a_row[push_service] = 0
         self._probe_at = open_now
         self._probing &= open_now.keys()
 
     def _probe_answered(self, push_service: str, bad: Outcome | None) -> None:
         if bad is None:
             del self._probe_at[push_service]
+            self._closings[push_service] += 1
             record = partial(push_services.close_breaker, push_service=push_service)
         else:
             record = partial(
                 push_services.note_failed_probe, push_service=push_service, reason=reason_of(bad)
             )
         self._to_record.append(record)
+
+    def _note_refusal(
+        self, push_service: str, outcome: Outcome, *, is_new: bool, rounds: int
+    ) -> None:
+        if isinstance(outcome, Accepted | Gone):
+            self._refused_in_a_row[push_service] = 0
+            self._newly_refused_in_a_row[push_service] = 0
+        elif isinstance(outcome, Rejected):
+            self._refused_in_a_row[push_service] += is_new or rounds > 0
+            self._newly_refused_in_a_row[push_service] += is_new
 
     def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:
         window = self._throttled.get(push_service)
@@ -191,4 +222,4 @@ def reason_of(outcome: Outcome) -> str:
     """What ops are told of a push service that is left alone since this answer."""
     if isinstance(outcome, Rejected):
         return f"refuses messages ({outcome.status})"
-    return "cannot be reached"
+    return "fails or cannot be reached"

@@ -16,8 +16,8 @@ LAST_TRY = timedelta(seconds=5)
 """How long before an alert expires a push service that fails is tried once more."""
 
 OUR_FAULT_PERHAPS = (400, 401, 403)
-MOST_DOUBTS = 2
-"""So often in a row are those of a batch asked again whom nobody was accepted after."""
+MOST_DOUBTS = 5
+"""So often are those of a batch asked again whom nobody was accepted after: for half a minute."""
 
 
 class Outcomes:
@@ -36,7 +36,12 @@ class Outcomes:
         now = lease.now()
         lease.findings.answers[push_service] += 1
         self._health.note(
-            lease.alert.id, push_service, outcome, now, known_bad=recipient.refused_before
+            lease.alert.id,
+            push_service,
+            outcome,
+            now,
+            known_bad=recipient.refused_before,
+            rounds=lease.rounds,
         )
         match outcome:
             case Accepted(dropped=dropped):
@@ -51,11 +56,13 @@ class Outcomes:
                     GoneEndpoint(recipient.subscription_id, recipient.endpoint_hash, push_service)
                 )
             case Rejected(status=status) if status in OUR_FAULT_PERHAPS:
-                run.refused.append(recipient)
+                run.refused.append((recipient, self._health.closings(push_service)))
                 # Also of who is asked again: he must not count twice against the push service.
                 lease.findings.refused.append(recipient.subscription_id)
-            case Rejected():
+            case Rejected(status=status, too_large=too_large):
                 lease.settle(recipient.bit, "rejected")
+                if status and not too_large:  # else it is not the subscription's fault
+                    lease.findings.refused.append(recipient.subscription_id)
             case Throttled() | Unreachable():
                 self._try_again(run, recipient, outcome, now)
 
@@ -66,10 +73,9 @@ class Outcomes:
         just as that begins: then they are asked again.
         """
         lease = run.lease
-        for recipient in run.refused:
+        for recipient, closings in run.refused:
             held_until = self._health.open_until(recipient.push_service)
-            in_doubt = self._health.is_in_doubt(recipient.push_service)
-            if held_until is None and in_doubt and lease.rounds < MOST_DOUBTS:
+            if held_until is None and self._is_doubtful(lease, recipient, closings):
                 held_until = next_try(lease, lease.now(), lease.rounds)
                 run.fruitless = True
             if held_until is not None:
@@ -77,6 +83,13 @@ class Outcomes:
             else:
                 lease.settle(recipient.bit, "rejected")
         run.refused.clear()
+
+    def _is_doubtful(self, lease: Lease, recipient: Recipient, closings: int) -> bool:
+        """Whether it may have been everybody who was refused, and not only this one."""
+        if self._health.closings(recipient.push_service) > closings:
+            return True  # everybody was, and is no more
+        may_ask = not recipient.refused_before or lease.rounds < MOST_DOUBTS
+        return may_ask and self._health.is_in_doubt(recipient.push_service)
 
     def _try_again(
         self, run: BatchRun, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime

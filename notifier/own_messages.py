@@ -36,7 +36,9 @@ WORTH_FOR = timedelta(minutes=10)
 TRY_AGAIN_AFTER = timedelta(seconds=30)
 """When a push service failed and did not say when to come back; alerts wait for that too."""
 
-AT_ONCE = 50
+AT_ONCE = 20
+"""No more than connections to a push service without HTTP/2, where the rest would wait: alerts wait
+until all of them are answered."""
 
 _ONE_SECOND = timedelta(seconds=1)
 _POLL = timedelta(milliseconds=50)

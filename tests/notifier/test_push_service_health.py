@@ -12,13 +12,14 @@ from publication import Publication
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
-from notifier import findings, push_services
+from notifier import backlog, findings, push_services
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.findings import Findings
 from notifier.health import ServiceHealth
+from notifier.ledger import Ledger
 from notifier.models import Alert, AlertState, OpenBreaker, Subscription
-from notifier.push import Rejected
+from notifier.push import Outcome, Rejected, Throttled, Unreachable
 from notifier.push.flow import Flows
 from notifier.rehearsal.client import PushServiceControl
 from notifier.rehearsal.push_service import PushService
@@ -60,6 +61,13 @@ def let_probe(newsroom: Newsroom, alert: Alert) -> None:
 def probe(newsroom: Newsroom, alert: Alert, *, times: int = 1) -> None:
     for _ in range(times):
         let_probe(newsroom, alert)
+        newsroom.deliver()
+
+
+def deliver_without_waiting(newsroom: Newsroom, alert: Alert) -> None:
+    """Deliver to the end, as if the pauses between rounds were over at once."""
+    while not newsroom.alert(alert.id).state.final:
+        newsroom.skip_waiting(alert)
         newsroom.deliver()
 
 
@@ -158,12 +166,117 @@ def test_who_is_refused_at_a_batchs_end_is_asked_again_as_it_may_be_the_push_ser
     assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 96, "waiting": 4}
     if is_back:
         monkeypatch.undo()
-    newsroom.deliver_until_over(alert)
+    deliver_without_waiting(newsroom, alert)
 
     became = {"accepted": 100} if is_back else {"accepted": 96, "rejected": 4}
     assert newsroom.counts(alert.id) == {"audience": 100} | became
     assert refused(newsroom) == (0 if is_back else 4)
-    assert next(answers) - 1 == (100 if is_back else 108), "asked three times at most"
+    assert next(answers) - 1 == (100 if is_back else 96 + 4 * 6), "asked six times at most"
+
+
+def test_a_push_service_that_refuses_few_readers_who_are_all_that_it_has_is_left_alone_too(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(60)
+    newsroom.control.set_faults([{"status": 403}])
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert list(breakers(newsroom)) == [newsroom.control.origin]
+
+    newsroom.control.set_faults([])
+    probe(newsroom, alert)
+    deliver_without_waiting(newsroom, alert)
+    assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 60}
+    assert refused(newsroom) == 0
+
+
+def test_another_process_asks_again_too_who_was_refused_at_a_batchs_end(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(100)
+    refuse(newsroom, monkeypatch, lambda place: place > 96)
+    alert = newsroom.release()
+    newsroom.deliver()
+
+    another = newsroom.worker(newsroom.ledger)
+    newsroom.skip_waiting(alert)
+    newsroom.deliver(another)
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 96, "waiting": 4}
+
+    monkeypatch.undo()
+    newsroom.skip_waiting(alert)
+    newsroom.deliver(another)
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 100}
+
+
+@pytest.mark.parametrize("other_answer", [Unreachable(None), Throttled(None)])
+def test_an_answer_that_says_nothing_of_refusals_leaves_the_doubt(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, other_answer: Outcome
+) -> None:
+    newsroom.opt_in(100)
+    answers = count(1)
+    poll = newsroom.sender.poll
+
+    def refuse_all_but_the_last(*options: Any) -> Iterator[tuple[Any, Any]]:
+        for sent, outcome in poll(*options):
+            place = next(answers)
+            yield sent, outcome if place <= 92 else Rejected(403) if place < 100 else other_answer
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_all_but_the_last)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 92, "waiting": 8}
+
+
+def test_who_was_refused_in_an_outage_that_is_over_by_the_batchs_end_is_asked_again(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(100)
+    poll = newsroom.sender.poll
+    stragglers: list[tuple[Any, Any]] = []
+    answers = count(1)
+
+    def refuse_until_the_breaker_has_opened_and_closed(*options: Any) -> list[tuple[Any, Any]]:
+        answered = []
+        for sent, outcome in poll(*options):
+            place = next(answers)
+            if place == 1:
+                stragglers.append((sent, outcome))
+            else:
+                answered.append((sent, Rejected(403) if place <= 30 else outcome))
+        if not answered and stragglers:
+            if newsroom.control.origin in breakers(newsroom):
+                with newsroom.db.write() as session:
+                    push_services.close_breaker(session, newsroom.control.origin)
+            elif newsroom.delivery._health.open_until(newsroom.control.origin) is None:
+                answered, stragglers[:] = list(stragglers), []
+        return answered
+
+    monkeypatch.setattr(newsroom.sender, "poll", refuse_until_the_breaker_has_opened_and_closed)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id).keys() == {"audience", "accepted", "waiting"}
+
+    deliver_without_waiting(newsroom, alert)
+    assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 100}
+
+
+def test_any_batch_that_has_been_left_may_try_whether_a_push_service_works(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.ledger = Ledger(newsroom.db, batch_size=5)
+    newsroom.delivery = newsroom.worker(newsroom.ledger)
+    newsroom.opt_in(100)
+    newsroom.control.set_faults([{"status": 503}])
+    alert = newsroom.release()
+    newsroom.deliver()
+    newsroom.skip_waiting(alert)
+
+    found: set[int] = set()
+    for _ in range(100):
+        with newsroom.db.read() as session:
+            found.update(backlog.candidates(session, take_over=True, ahead_of=None))
+    assert found == {batch.id for batch in newsroom.batches(alert.id)}
 
 
 def refuse(
@@ -195,7 +308,7 @@ def test_who_is_refused_and_asked_again_does_not_count_twice(
     refused_ids = refuse(newsroom, monkeypatch, lambda place: place > 85)
     alert = newsroom.release()
 
-    newsroom.deliver_until_over(alert)
+    deliver_without_waiting(newsroom, alert)
 
     assert breakers(newsroom) == {}, "they keep no other alert from the push service's readers"
     assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 85, "rejected": 15}
@@ -212,11 +325,9 @@ def test_a_breaker_that_many_refused_readers_have_opened_is_not_opened_by_them_a
     assert list(breakers(newsroom)) == [newsroom.control.origin]
 
     probe(newsroom, alert)
-    newsroom.skip_waiting(alert)
-    newsroom.deliver()
+    deliver_without_waiting(newsroom, alert)
 
     assert breakers(newsroom) == {}
-    assert newsroom.alert(alert.id).state == AlertState.FINISHED
     assert newsroom.counts(alert.id) == {"audience": 200, "accepted": 167, "rejected": 33}
     assert refused(newsroom) == len(refused_ids) == 33
 
