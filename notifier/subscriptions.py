@@ -61,11 +61,16 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """A recorded subscription; `management_token` is kept only as a hash, so it is told here."""
+    """A recorded subscription; `management_token` is kept only as a hash, so it is told here.
+
+    `was_gone`: the push service has called this very endpoint gone, and the browser, which has it
+    still, had better subscribe anew.
+    """
 
     subscription: Subscription
     created: bool
     management_token: str
+    was_gone: bool
 
 
 class Pause(StrEnum):
@@ -108,13 +113,13 @@ def opt_in(
     for _ in range(_ATTEMPTS):
         try:
             with session.begin_nested():
-                row, token = _moved(session, browser, old)
+                row, token, was_gone = _moved(session, browser, old)
                 created = row is None
                 if row is None:
                     row = _created(session, browser, token)
                     row.owed = OwnMessage.WELCOME if welcome else None
                 _choose(session, row, sections, level, language)
-                return OptIn(row, created=created, management_token=token)
+                return OptIn(row, created=created, management_token=token, was_gone=was_gone)
         except IntegrityError:  # another call has recorded the same endpoint since the look
             continue
     raise Conflict("The subscription was changed at the same moment. Try again.")
@@ -236,8 +241,11 @@ def _pages(db: Database, condition: ColumnElement[bool]) -> Iterator[Sequence[in
 
 def _moved(
     session: Session, browser: BrowserSubscription, old: Proof | None
-) -> tuple[Subscription | None, str]:
-    """The row that is this browser's, at its endpoint, if there is one; and its token."""
+) -> tuple[Subscription | None, str, bool]:
+    """The row that is this browser's, at its endpoint, if there is one.
+
+    With it its token, and whether it was gone at that endpoint.
+    """
     new_hash = endpoint_hash(browser.endpoint.url)
     at_endpoint = Subscription.endpoint_hash == new_hash
     rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, _claimed_by(old)))
@@ -253,7 +261,8 @@ def _moved(
         session.flush()
     row = mine or known
     if row is None:
-        return None, new_token()
+        return None, new_token(), False
+    was_gone = row.gone_at is not None and row.endpoint_hash == new_hash
     if old is not None and row is mine and old.management_token is not None:
         token = old.management_token
     else:  # those who know its secrets own it: a token that was lost is replaced
@@ -264,7 +273,7 @@ def _moved(
     row.gone_at = None
     row.last_seen_at = now_of(session)
     session.flush()
-    return row, token
+    return row, token, was_gone
 
 
 def _move(session: Session, row: Subscription, browser: BrowserSubscription) -> None:

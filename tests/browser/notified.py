@@ -34,13 +34,15 @@ EVERYBODY = "self.Math.random = () => 0;"
 _numbers = itertools.count(10**9)
 
 
-def opt_in(browser: Browser, site: Site, *, worker: str = "") -> str:
+def opt_in(
+    browser: Browser, site: Site, *, worker: str = "", headers: dict[str, str] | None = None
+) -> str:
     """A new reader on the site, on a page that stays open, alone; gives its URL.
 
-    `worker` stands in front of the site's service worker.
+    `worker` stands in front of the site's service worker, which is served with `headers`.
     """
     browser.close_others()
-    site.put("/notifier/sw.js", worker + site.worker, "text/javascript")
+    site.put("/notifier/sw.js", worker + site.worker, "text/javascript", headers)
     page = site.put_page()
     say_yes(browser, page)
     return page

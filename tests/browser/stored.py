@@ -7,7 +7,7 @@ from typing import Any
 from browser import Browser
 from sqlalchemy import select
 
-from notifier.db import Database
+from notifier.db import Database, now_of
 from notifier.models import Subscription
 from notifier.rehearsal.deployment import Deployment
 
@@ -65,6 +65,14 @@ def rows(deployment: Deployment) -> dict[int, Subscription]:
         session.expunge_all()
     db.close()
     return found
+
+
+def set_gone(deployment: Deployment, row_id: int) -> None:
+    """As when the push service has answered that the subscription is no more."""
+    db = Database(deployment.settings.database)
+    with db.write() as session:
+        session.get_one(Subscription, row_id).gone_at = now_of(session)
+    db.close()
 
 
 def delete_row(deployment: Deployment, row_id: int) -> None:

@@ -91,6 +91,16 @@ def test_who_asks_for_it_gets_it_and_closing_it_is_no_answer(reader: Browser, si
     assert recall(reader, "declined") is None
 
 
+def test_a_button_that_asks_at_once_brings_it_too(reader: Browser, site: Site) -> None:
+    button = "<button data-notifier=subscribe>Get alerts</button>"
+    open_guide(reader, site.put_page(head=pretend(standalone=False), body=button))
+    reader.click("[data-notifier=subscribe]")
+    reader.wait_for(f"{GUIDE}.shadowRoot.activeElement !== null")
+    reader.click("notifier-guide >>> [data-action=close]")
+    reader.wait_for(f"{GUIDE} === null")
+    assert recall(reader, "declined") is None
+
+
 def test_the_app_on_the_home_screen_asks_by_itself(reader: Browser, site: Site) -> None:
     reader.open(site.put_page(head=pretend(standalone=True)))
     reader.wait_for("document.querySelector('notifier-prompt') !== null")

@@ -157,17 +157,18 @@ def test_landing_from_safaris_own_notification_counts_the_click(
         "window.sent = []; const fetching = window.fetch;"
         "window.fetch = (...sending) => (sent.push(sending), fetching(...sending));"
     )
+    counts = "sent.filter(([url]) => url.includes('/alerts/'))"
     page = site.put_page(head=f'<script nonce="{NONCE}">{watch}</script>')
     open_prompt(reader, f"{page}?from=alert#notifier-alert=11,0")  # where no share is counted
-    assert reader.evaluate("location.href") == f"{page}?from=alert"
-    assert "/alerts/" not in reader.evaluate("sent[0][0]")
+    reader.wait_for(f"location.href === '{page}?from=alert'")
+    assert reader.evaluate(counts) == []
     open_prompt(reader, f"{page}?from=again#notifier-alert=12,1")
-    [address, request] = reader.evaluate("sent[0]")
+    reader.wait_for(f"location.href === '{page}?from=again'")
+    [[address, request]] = reader.evaluate(counts)
     assert address == f"{site.service}/api/v1/alerts/12/clicked"
     assert request["method"] == "POST"
     assert request["keepalive"] is True
     assert "body" not in request
-    assert reader.evaluate("location.href") == f"{page}?from=again"
 
 
 # ---- What is missing, in the console ---------------------------------------------------------

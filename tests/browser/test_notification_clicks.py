@@ -312,6 +312,16 @@ def test_what_is_shown_and_clicked_is_counted_once(
     wait_until(lambda: reported(service, alert) == both, LONG, "both reports")
 
 
+@pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
+def test_a_site_that_hides_where_requests_come_from_is_counted_too(
+    reader: Browser, site: Site, service: Deployment, outbox: Outbox, policy: str
+) -> None:
+    opt_in(reader, site, worker=EVERYBODY, headers={"Referrer-Policy": policy})
+    alert = release(service, site, counted=True)
+    outbox.send(reader, alert)
+    wait_until(lambda: reported(service, alert) == {Reaction.SHOWN: 1}, LONG, "the report")
+
+
 def test_the_services_worker_asks_for_reports(
     reader: Browser, site: Site, service: Deployment
 ) -> None:

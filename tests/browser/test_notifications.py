@@ -93,6 +93,28 @@ def test_a_message_that_was_overtaken_hides_nothing_newer(
 
 
 @pytest.mark.usefixtures("page")
+def test_another_story_with_the_same_number_is_shown_as_new(
+    reader: Browser, site: Site, outbox: Outbox
+) -> None:
+    # As when the service's database was restored from last night's copy, and counts on from there.
+    today = make_alert(site)
+    yesterday = make_alert(
+        site,
+        story_id=today.story_id,
+        revision=3,
+        released_at=today.released_at - timedelta(hours=20),
+        expires_at=today.released_at,
+    )
+    outbox.send(reader, yesterday)
+    wait_until_shown(reader, yesterday.title)
+
+    outbox.send(reader, today)
+    assert not wait_until_shown(reader, today.title)["silent"]
+    outbox.send(reader, today)
+    wait_until_shown(reader, today.title, silent=True)
+
+
+@pytest.mark.usefixtures("page")
 def test_what_comes_twice_is_silent_the_second_time(
     reader: Browser, site: Site, outbox: Outbox
 ) -> None:

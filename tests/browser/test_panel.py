@@ -28,7 +28,7 @@ from panel_page import (
     wait_until_said,
 )
 from publisher import NONCE, Site
-from stored import delete_row, recall, rows, subscription
+from stored import delete_row, recall, rows, set_gone, subscription
 
 from notifier.alerts import Draft
 from notifier.embed import embed
@@ -190,6 +190,17 @@ def test_a_test_arrives(reader: Browser, site: Site, service: Deployment, screen
         LONG,
         "the test",
     )
+
+
+@pytest.mark.usefixtures("only")
+def test_a_test_mends_a_subscription_that_is_no_more(
+    reader: Browser, site: Site, service: Deployment
+) -> None:
+    row = subscribe(reader, site, service)
+    endpoint = row_of(service, row).endpoint
+    set_gone(service, row)
+    choose(reader, "#test", "A test is on its way")
+    assert row_of(service, row).endpoint != endpoint
 
 
 def test_the_reader_sees_and_takes_along_what_is_held(

@@ -63,8 +63,9 @@ def test_yes_subscribes_and_says_so(reader: Browser, site: Site, service: Deploy
 
 
 def test_no_is_remembered_and_asked_again_after_growing_pauses_three_times_in_all(
-    reader: Browser, site: Site
+    reader: Browser, site: Site, service: Deployment
 ) -> None:
+    before = len(rows(service))
     page = site.put_page()
     for pause in (timedelta(days=7), timedelta(days=30)):
         open_prompt(reader, page)
@@ -82,6 +83,7 @@ def test_no_is_remembered_and_asked_again_after_growing_pauses_three_times_in_al
     age(reader, "declined", "at", timedelta(days=4000))
     open_without_prompt(reader, page)
     assert reader.evaluate("Notification.permission") == "default"
+    assert len(rows(service)) == before
 
 
 def test_escape_is_a_no_unless_the_reader_is_typing(reader: Browser, site: Site) -> None:
@@ -152,6 +154,22 @@ def test_a_push_service_that_does_not_answer_can_be_waited_for_unseen(
     reader.wait_for(IS_GONE)
     reader.evaluate("goOn()")
     reader.wait_for(f"{IS_SHOWN} && {CARD}.textContent.includes('You are all set')")
+
+
+def test_a_network_that_hangs_is_given_up(reader: Browser, site: Site) -> None:
+    hanging = (
+        "const giveUp = new AbortController(); AbortSignal.timeout = () => giveUp.signal;"
+        " window.patienceEnds = () => giveUp.abort(); const asked = window.fetch;"
+        " window.fetch = (url, how) => how?.method !== 'POST' ? asked(url, how) :"
+        " new Promise((_, fail) => { window.hangs = true;"
+        " how.signal?.addEventListener('abort', () => fail(how.signal.reason)); });"
+    )
+    open_prompt(reader, site.put_page(head=f"<script nonce={NONCE}>{hanging}</script>"))
+    reader.answer_permission("granted")
+    reader.click(YES)
+    reader.wait_for("window.hangs")
+    reader.evaluate("patienceEnds()")
+    reader.wait_for(f"{CARD}.textContent.includes('That did not work yet')")
 
 
 def test_asked_again_meanwhile_it_answers_once(reader: Browser, site: Site) -> None:

@@ -7,7 +7,7 @@ from browser import Browser
 from firefox import Firefox
 from notified import EVERYBODY, Outbox, make_alert, opt_in, wait_until_shown
 from publisher import Site
-from stored import age, recall, remember, rows, subscription
+from stored import SUBSCRIPTION, age, recall, remember, rows, set_gone, subscription
 
 from notifier.db import Database
 from notifier.models import Level, Subscription
@@ -96,6 +96,26 @@ def test_a_subscription_that_the_push_service_lost_is_made_again_for_the_same_re
     assert (recall(reader, "optIn")["managementToken"] == kept.get("managementToken")) is (
         token_is_known
     )
+    alert = make_alert(site)
+    outbox.send(reader, alert)
+    wait_until_shown(reader, alert.title)
+
+
+def test_a_subscription_that_only_the_service_knows_to_be_gone_is_made_again(
+    reader: Browser, site: Site, service: Deployment, outbox: Outbox
+) -> None:
+    page = opt_in(reader, site)
+    before = row_of(reader, service)
+    set_gone(service, before.id)
+    age(reader, "optIn", "recordedAt", timedelta(days=2))
+
+    reader.open(page)
+    reader.wait_for(f"{SUBSCRIPTION}.then((found) => found?.endpoint !== '{before.endpoint}')")
+    reader.evaluate("navigator.locks.request('notifier', () => true)")
+
+    after = row_of(reader, service)
+    assert (after.id, after.gone_at) == (before.id, None)
+    assert after.endpoint == subscription(reader)["endpoint"] != before.endpoint
     alert = make_alert(site)
     outbox.send(reader, alert)
     wait_until_shown(reader, alert.title)

@@ -46,7 +46,7 @@ def get_alert(alert_id: int) -> Answer:
         200: ("The same words had been sent already; this is their alert.", schemas.AlertAnswer),
     },
     problems=_UNKNOWN
-    | {409: "Something else has followed the alert already, or the story was withdrawn before."},
+    | {409: "Something else has followed the alert already, or it is withdrawn already."},
 )
 def follow_up_alert(alert_id: int, body: schemas.FollowUpBody) -> Answer:
     """Follows up the newest alert of a story; whoever still waits for that one does not get it

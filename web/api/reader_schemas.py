@@ -143,7 +143,7 @@ class MutedOut(BaseModel):
 
 
 class Held(BaseModel):
-    """All that is held of a subscription, but for its keys.
+    """What is held of a subscription, but for its keys and how its messages fare.
 
     No section stands for all of them. Among the sections can be some that are no longer offered.
     """
@@ -188,6 +188,13 @@ class OptInAnswer(SubscriptionAnswer):
         Field(
             description="Proves ownership later; an earlier one that is not the same is void.",
             examples=[EXAMPLE_MANAGEMENT],
+        ),
+    ]
+    was_gone: Annotated[
+        bool,
+        Field(
+            description="The push service has called this endpoint gone. Unsubscribe in the "
+            "browser, subscribe again, and send what that gives with `old`."
         ),
     ]
 

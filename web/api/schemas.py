@@ -152,7 +152,9 @@ class Counts(BaseModel):
     gone: Annotated[int, Field(description="The push service no longer knows the endpoint.")]
     rejected: int
     expired: int
-    left: Annotated[int, Field(description="Opted out or moved on before it was their turn.")]
+    left: Annotated[
+        int, Field(description="Opted out, chose otherwise or was gone before it was their turn.")
+    ]
     stopped: int
     superseded: int
     failed: int

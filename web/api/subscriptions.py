@@ -75,6 +75,7 @@ def opt_in(body: schemas.OptInBody) -> Answer:
         answer = schemas.OptInAnswer(
             subscription=schemas.Held.of(session, recorded.subscription),
             management_token=recorded.management_token,
+            was_gone=recorded.was_gone,
         )
     if recorded.created and body.welcome:
         services().queue.ring(Job.OWN_MESSAGES)
@@ -86,7 +87,9 @@ def opt_in(body: schemas.OptInBody) -> Answer:
     "What is held of a subscription",
     tag=_TAG,
     body=schemas.ProofBody,
-    answers={200: ("Everything but its keys.", schemas.SubscriptionAnswer)},
+    answers={
+        200: ("Everything but its keys and how its messages fare.", schemas.SubscriptionAnswer)
+    },
     problems=_NOT_PROVED,
     from_pages=True,
     rate=CHANGE_RATE,

@@ -13,7 +13,8 @@
   // What the page said before these, a tab that is open may still say.
   const KINDS_OF_NEWER_PAGES = ["update", "correction", "withdrawal"];
   const AUDIBLE_KINDS = ["breaking", "correction", ...OWN_KINDS];
-  const DAY = 24 * 60 * 60 * 1000;
+  const HOUR = 60 * 60 * 1000;
+  const DAY = 24 * HOUR;
   // A million browsers get an alert in the same seconds. What they tell the service because of it
   // comes spread over this time, in milliseconds, and over many alerts.
   const SPREAD = 10_000;
@@ -54,7 +55,7 @@
     const { story, revision, kind } = message.data;
     const newest = [...(remembered || []), ...shownHere.values()]
       .map((shown) => shown.notification)
-      .filter((notification) => notification.data.story === story)
+      .filter((notification) => isOfStory(notification.data, message.data))
       .sort((a, b) => b.data.revision - a.data.revision)[0];
     // Messages may come twice and overtake each other: what is newer must not be hidden.
     const isNew = !newest || newest.data.revision < revision;
@@ -71,6 +72,16 @@
     const counting = isNew && report(notification, "shown");
     const telling = Promise.allSettled([counting, tellMutes(), sayAgain(optIn)]);
     await patiently(telling, TELLING_PATIENCE);
+  }
+
+  /**
+   * Whether what was shown is of the story that a message is of. A service whose database was
+   * restored from a copy gives stories the numbers of others once more: what is older by the clock
+   * and not by its revision was another's.
+   */
+  function isOfStory(shown, { story, revision, sent_at }) {
+    const since = Date.parse(sent_at) - Date.parse(shown.sent_at);
+    return shown.story === story && !(shown.revision >= revision && since > HOUR);
   }
 
   /** The notification in a push event, in both forms in which it is sent; null if unreadable. */
@@ -196,8 +207,10 @@
   async function report({ data }, what) {
     if (!data.count) return;
     if (what === "shown") await someTime();
+    // Without a policy of its own, that of the site may keep back from where it comes, and then the
+    // service does not count it.
     const request = { method: "POST", mode: "no-cors", credentials: "omit", keepalive: true };
-    await fetch(`${data.count}/${what}`, request);
+    await fetch(`${data.count}/${what}`, { ...request, referrerPolicy: "strict-origin" });
   }
 
   /** No more of this story. Until the service has heard of it, what still comes makes no sound. */

@@ -8,6 +8,7 @@
   const SCOPE = "/notifier/"; // controls no page: a worker of the site's own is left alone
   const LANGUAGES = ["en", "fr", "es", "pt", "de", "ar", "ha", "sw"];
   const DAY = 24 * 60 * 60 * 1000;
+  const PATIENCE = 20_000; // milliseconds with the service, in which it holds up everything else
   const PAUSES_AFTER_NO = [7 * DAY, 30 * DAY]; // after the third no it asks no more
 
   const RUNS = Symbol.for("notifier"); // on a page twice, it runs once
@@ -45,7 +46,9 @@
   async function start() {
     if (started) return;
     started = true;
-    countClickOnLanding();
+    if (location.hash.startsWith("#notifier-alert=")) {
+      load("landing").then(({ count }) => count(service), explain);
+    }
     const state = await status();
     emit("ready", { status: state });
     customElements.define("notifier-preferences", Preferences);
@@ -116,16 +119,6 @@
     emit("declined");
   }
 
-  /** Safari shows alerts without running a script: the page counts that one was clicked. */
-  function countClickOnLanding() {
-    const [, alert, share = 1] = /^#notifier-alert=(\d+)(?:,([\d.]+))?$/.exec(location.hash) || [];
-    if (!alert) return;
-    const request = { method: "POST", mode: "no-cors", credentials: "omit", keepalive: true };
-    const clicked = `${service}/api/v1/alerts/${alert}/clicked`;
-    if (Math.random() < share) fetch(clicked, request).catch(() => {});
-    history.replaceState(history.state, "", location.pathname + location.search);
-  }
-
   // ---- Where the reader stands
 
   async function status() {
@@ -172,6 +165,7 @@
     const response = await fetch(`${service}/api/v1/${path}`, {
       method,
       credentials: "omit",
+      signal: AbortSignal.timeout?.(PATIENCE),
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body && JSON.stringify(body),
     });
@@ -258,7 +252,9 @@
   window.notifier = {
     prompt: action(() => ask({ called: true })),
     // A browser lets a page ask only inside the click: nothing may be awaited before.
-    subscribe: action(() => ask({ question: pushExists() && Notification.requestPermission() })),
+    subscribe: action(() =>
+      ask({ called: true, question: pushExists() && Notification.requestPermission() }),
+    ),
     unsubscribe: action(optOut),
     preferences: action(preferences),
     start: () => start().catch(explain),

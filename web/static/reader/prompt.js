@@ -11,7 +11,7 @@ let open;
  * Asks, unless it is asking already. With `question`, the browser's own question that a click has
  * raised, it goes on from there. `called` by the reader it takes the focus.
  */
-export async function showPrompt(reader, { question, called = question } = {}) {
+export async function showPrompt(reader, { question, called } = {}) {
   if (open?.host.isConnected && !called) return;
   const texts = await reader.texts();
   open?.close();

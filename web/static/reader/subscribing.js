@@ -15,13 +15,14 @@ export async function optIn(reader, choices) {
   reader.emit("subscribed");
 }
 
-/** For a reader who has permitted it before: asks nothing, and does nothing twice a day. */
-export function renew(reader) {
+/** For a reader who has permitted it before: asks nothing, and does nothing twice a day unless `now`. */
+export function renew(reader, { now } = {}) {
   return oneAtATime(async () => {
     const { endpoint, recordedAt } = (await reader.recall("optIn")) || {};
     const existing = await reader.currentSubscription();
     const settled = existing && existing.endpoint === endpoint;
-    if (settled && Date.now() < recordedAt + SYNC_EVERY) return; // another tab was first
+    const isFresh = settled && Date.now() < recordedAt + SYNC_EVERY; // another tab was first
+    if (isFresh && !now) return;
     if (await reader.recall("optedOut")) return;
     await record(reader, {});
     await tellMutes(reader);
@@ -62,15 +63,23 @@ async function record(reader, { choices, welcome }) {
   const old = await proofOf(reader);
   await reader.remember("optIn", { ...before, service: reader.service, choices: kept });
   const { publication, hosts, vapid_public_key } = await reader.config();
-  const subscription = await subscribe(vapid_public_key);
-  const answer = await reader.call("POST", "subscriptions", {
-    language: pageLanguage(),
-    ...kept,
-    subscription: subscription.toJSON(),
-    vapid_public_key,
-    ...(old && { old }),
-    ...(welcome && { welcome }),
-  });
+  const send = (subscription, old) =>
+    reader.call("POST", "subscriptions", {
+      language: pageLanguage(),
+      ...kept,
+      subscription: subscription.toJSON(),
+      vapid_public_key,
+      ...(old && { old }),
+      ...(welcome && { welcome }),
+    });
+  let subscription = await subscribe(vapid_public_key);
+  let answer = await send(subscription, old);
+  if (answer.was_gone) {
+    // The push service has forgotten it, and the browser has not heard of that.
+    await subscription.unsubscribe();
+    subscription = await subscribe(vapid_public_key);
+    answer = await send(subscription, { management_token: answer.management_token });
+  }
   const { sections, level, language } = answer.subscription;
   await reader.remember("optIn", {
     service: reader.service,

@@ -1,16 +1,24 @@
 /* This browser: a test message, and all that the service holds about it. */
 
 import { proofOf } from "../proof.js";
+import { renew } from "../subscribing.js";
 import { element } from "../ui.js";
 import { button, group, hint } from "./parts.js";
 
+const GONE = 409;
 const TOO_OFTEN = 429;
 const SHOWN_OF_ADDRESS = 6;
 
 export function testPart({ reader, texts, say }) {
+  const send = async () => reader.call("POST", "subscriptions/test", await proofOf(reader));
+
   async function test() {
     try {
-      await reader.call("POST", "subscriptions/test", await proofOf(reader));
+      await send().catch(async (error) => {
+        if (error.status !== GONE) throw error;
+        await renew(reader, { now: true });
+        await send();
+      });
       say(texts.testSent);
     } catch (error) {
       say(error.status === TOO_OFTEN ? texts.tooOften : texts.notSaved, [texts.again, test]);
