@@ -1,6 +1,7 @@
-"""Settings: the only reader of the environment and of `.env`."""
+"""Settings, and the only place that reads them, from the environment and from `.env`."""
 
 import os
+import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,9 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 PLACEHOLDER_SUBJECT = "mailto:newsroom@example.com"
 SAMPLE_NAME = "The Daily Example"
+
+
+_RATE = re.compile(r"[1-9]\d{0,8} ?(per|/) ?(\d{1,4} )?(second|minute|hour|day)s?")
 
 
 class Settings(BaseSettings):
@@ -190,6 +194,14 @@ class Settings(BaseSettings):
             return check_subject(value)
         except InvalidInput as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("opt_in_rate")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        # What cannot be read would be no limit at all.
+        if not _RATE.fullmatch(value):
+            raise ValueError("write it as `300 per minute`; also second, hour and day can be named")
+        return value
 
     @field_validator("alert_validity", mode="before")
     @classmethod

@@ -41,6 +41,11 @@ class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
     """Can be told to stop at any time: honcho fails before it has heard that all have started."""
 
     def terminate(self) -> None:
+        for known in self._processes.values():
+            wrapper = known.get("process")
+            if "pid" not in known and wrapper is not None and wrapper.exitcode is not None:
+                # Where it is not a fork, Ctrl-C ends it too while it is being set up.
+                known |= {"pid": wrapper.pid, "returncode": wrapper.exitcode}
         if self._all_started():
             super().terminate()
         else:

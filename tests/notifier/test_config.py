@@ -96,6 +96,8 @@ def test_a_validity_is_a_duration_or_seconds(
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
+        ("OPT_IN_RATE", "100/min"),
+        ("OPT_IN_RATE", "0 per minute"),
         ("ALERT_VALIDITY", "59"),
         ("ALERT_VALIDITY", "P8D"),
         ("ALERT_VALIDITY", "-PT4H"),

@@ -109,29 +109,40 @@ def test_ctrl_c_ends_everything_though_nobody_listens_to_what_is_printed(
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
-# The signal comes when the processes have been started, and honcho has heard of none of them.
+# The signal comes when the processes have been started, and honcho has heard of none of them. As
+# from a terminal it reaches all that are not a session of their own.
 INTERRUPTED = """
-import os, signal
+import multiprocessing, os, signal, sys
 from notifier import run
 
 class Interrupted(run._Manager):
     def _start(self):
         super()._start()
-        os.kill(os.getpid(), signal.SIGINT)
+        os.killpg(0, signal.SIGINT)
 
-manager = Interrupted(run._Printer())
-manager.add_process("one", "exec sleep 60")
-manager.add_process("two", "exec sleep 60")
-manager.loop()
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    manager = Interrupted(run._Printer())
+    manager.add_process("one", "exec sleep 60")
+    manager.add_process("two", "exec sleep 60")
+    manager.loop()
+    print("ended")
 """
 
 
-def test_ctrl_c_right_after_the_start_ends_everything_too() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_ctrl_c_right_after_the_start_ends_everything_too(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
     ended = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=30
+        [sys.executable, script, method],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        start_new_session=True,
     )
-    assert ended.stderr == ""
-    assert ended.stdout.count("stopped (rc=-15)") == 2
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("ended\n")
 
 
 def test_a_taken_port_gets_one_line_that_says_what_to_do(environment: dict[str, str]) -> None:
