@@ -103,6 +103,10 @@ class Browser(ABC):
         """Writes a PNG of the tab in a window of this many CSS pixels, which it then keeps."""
 
     @abstractmethod
+    def _look_as_at_first(self) -> None:
+        """Gives the window its first size again, and the reader's system its first settings."""
+
+    @abstractmethod
     def start(self) -> None:
         """Starts it again after `quit`, with a new tab."""
 
@@ -120,6 +124,11 @@ class Browser(ABC):
 
         Raises PageError when it is rejected or cannot be finished.
         """
+
+    def tidy_up(self) -> None:
+        """One tab of the first size, for the next test; what pages have stored stays."""
+        self.close_others()
+        self._look_as_at_first()
 
     def evaluate(self, expression: str) -> Any:
         """The JSON value of a JavaScript expression; a promise is awaited.

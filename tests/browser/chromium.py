@@ -1,5 +1,7 @@
 """Starts and drives Debian's Chromium, closed off from the network."""
 
+import atexit
+import functools
 import json
 import os
 from contextlib import ExitStack
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 from browser import PATIENCE, Answer, Browser, PageError
 from desktop import Desktop
 from google_push import GooglePush
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, Playwright, ViewportSize, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from programs import find_program
 
@@ -22,6 +24,8 @@ CONTENT_SETTINGS: dict[Answer, int] = {"granted": 1, "denied": 2}
 """How a profile writes them."""
 
 Scheme = Literal["light", "dark"]
+
+FIRST_SIZE: ViewportSize = {"width": 1280, "height": 720}
 
 THIS_MACHINE = ("localhost", "*.localhost", "127.0.0.1")
 
@@ -72,10 +76,9 @@ class Chromium(Browser):
     def start(self) -> None:
         self._write_answers()
         with ExitStack() as stack:
-            playwright = stack.enter_context(sync_playwright())
             # Only a profile on disk can subscribe, and only with background networking.
             context = stack.enter_context(
-                playwright.chromium.launch_persistent_context(
+                _playwright().chromium.launch_persistent_context(
                     self._profile.name,
                     executable_path=self._program,
                     headless=self._headless,
@@ -132,6 +135,11 @@ class Chromium(Browser):
         self._page.set_viewport_size({"width": width, "height": height})
         self._page.screenshot(path=path)
 
+    def _look_as_at_first(self) -> None:
+        self._page.set_viewport_size(FIRST_SIZE)
+        self.prefer("light")
+        self.prefer_stillness(False)
+
     def prefer(self, scheme: Scheme) -> None:
         """What the reader's system is set to."""
         self._page.emulate_media(color_scheme=scheme)
@@ -186,3 +194,11 @@ class Chromium(Browser):
             raise PageError(details.get("exception", {}).get("description", details["text"]))
         value: str | None = answer["result"].get("value")
         return value
+
+
+@functools.cache
+def _playwright() -> Playwright:
+    """The one for all browsers: a thread cannot have a second."""
+    playwright = sync_playwright().start()
+    atexit.register(playwright.stop)
+    return playwright

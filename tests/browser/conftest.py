@@ -94,24 +94,29 @@ def site(publishers: Publishers, service: Deployment) -> Site:
     return publishers.new_site(service.settings.base_url)
 
 
-@pytest.fixture(scope="module", params=["firefox", "chromium"])
-def reader(
-    request: pytest.FixtureRequest, mozilla_push: PushService, google_push: GooglePush
-) -> Iterator[Browser]:
-    """Runs the test once with each browser, which the file's tests share."""
-    with Desktop() as desktop:
-        browser: Browser
-        if request.param == "firefox":
-            browser = Firefox(mozilla_push.origin, desktop)
-        else:
-            browser = Chromium(google_push, desktop)
-        with browser:
-            yield browser
+@pytest.fixture(scope="session")
+def shared_firefox(mozilla_push: PushService) -> Iterator[Firefox]:
+    with Desktop() as desktop, Firefox(mozilla_push.origin, desktop) as firefox:
+        yield firefox
+
+
+@pytest.fixture(scope="session")
+def shared_chromium(google_push: GooglePush) -> Iterator[Chromium]:
+    with Desktop() as desktop, Chromium(google_push, desktop) as chromium:
+        yield chromium
+
+
+@pytest.fixture(params=["firefox", "chromium"])
+def reader(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Runs the test once with each browser, which all tests share."""
+    reader: Browser = request.getfixturevalue(f"shared_{request.param}")
+    yield reader
+    reader.tidy_up()
 
 
 @pytest.fixture
 def screen(reader: Browser) -> Desktop:
-    """Where the notifications of the file's reader appear."""
+    """Where the reader's notifications appear, with those of earlier tests."""
     return reader.desktop
 
 

@@ -188,6 +188,9 @@ class Firefox(Browser):
         taken = self._session.command("browsingContext.captureScreenshot", context=self._tab)
         path.write_bytes(base64.b64decode(taken["data"]))
 
+    def _look_as_at_first(self) -> None:
+        self._session.command("browsingContext.setViewport", context=self._tab, viewport=None)
+
     def quit(self) -> None:
         self._running.close()
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from axe import CONTRAST, serious_problems
 from chromium import Chromium, Scheme
-from desktop import Desktop
-from google_push import GooglePush
 from newsroom_site import (
     add_alert,
     add_article,
@@ -36,10 +34,10 @@ SCHEMES: tuple[tuple[Scheme, tuple[str, ...]], ...] = (("light", ()), ("dark", (
 Look = Callable[[str], None]
 
 
-@pytest.fixture(scope="module")
-def chromium(google_push: GooglePush) -> Iterator[Chromium]:
-    with Desktop() as desktop, Chromium(google_push, desktop) as chromium:
-        yield chromium
+@pytest.fixture
+def chromium(shared_chromium: Chromium) -> Iterator[Chromium]:
+    yield shared_chromium
+    shared_chromium.tidy_up()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def refuse(round_: Round) -> None:
     round_.require("breaker_opened" in stage.logged_since(marks)["worker"], "ops were not told")
 
 
-@drill("15a", "answers are lost, trickle, have no end, or unpack to gigabytes")
+@drill("15a", "answers are lost, trickle, have no end, or unpack to very much more")
 def harm_the_answers(round_: Round) -> None:
     stage = round_.stage
     # Half of them over HTTP/1.1, half over HTTP/2, where a stream is cut and not the connection.

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -82,7 +83,9 @@ def run(conversation: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(3 * DEADLINE):
             await conversation()
 
-    asyncio.run(within_deadline())
+    # Not in this thread, which may be that of a browser's driver with a loop of its own.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, within_deadline()).result()
 
 
 async def until_away(control: PushServiceControl) -> None:
