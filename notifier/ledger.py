@@ -112,7 +112,10 @@ class Lease:
 
 
 class Ledger:
-    """Every change of batches goes through here; each method is a transaction of its own."""
+    """What workers and the clock do with batches, in short transactions.
+
+    Whoever ends an alert early settles what nobody holds by `alerts.settle_unheld`.
+    """
 
     def __init__(self, db: Database, *, lease: timedelta = LEASE, batch_size: int = BATCH_SIZE):
         self._db = db

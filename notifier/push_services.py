@@ -99,9 +99,9 @@ def record_answers(
     """Count the answers of each push service, and deactivate who is gone, unless that is doubtful.
 
     When too many of a push service's answers to this alert are Gone, something is wrong with it
-    or with us: then all its deactivations of this alert are put aside for ops, those that were
-    made already and those to come. Until ops have decided, so are those of alerts with too few
-    answers to judge by. `dropped` counts who was accepted in name only.
+    or with us: then all its deactivations since the alert's release are put aside for ops, and
+    those of this alert to come. Until ops have decided, so are those of alerts with too few answers
+    to judge by. `dropped` counts who was accepted in name only.
     """
     by_service: dict[str, list[GoneEndpoint]] = {}
     for endpoint in gone:

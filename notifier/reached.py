@@ -62,7 +62,7 @@ def _ids_of_all(session: Session, alert_ids: Iterable[int], below: int) -> Itera
 
 
 def _ids_of(session: Session, alert_id: int, below: int) -> Iterator[int]:
-    """Those of one alert. Its batches were planned in one go from high ids to low ones."""
+    """Those of one alert. Its batches were planned from high ids to low ones."""
     query = (
         select(Batch, BatchMembers.subscription_ids)
         .join(BatchMembers, BatchMembers.batch_id == Batch.id)

@@ -24,10 +24,6 @@ class Story(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    @property
-    def topic(self) -> str:
-        return topic_of(self.id)
-
 
 def topic_of(story_id: int) -> str:
     """A story's name towards push services (RFC 8030 section 5.4) and its notification `tag`."""

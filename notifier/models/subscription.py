@@ -96,7 +96,7 @@ class MutedStory(Base):
 
 
 class Section(Base):
-    """What a reader can choose. Its id is its bit in `Subscription.sections`, so 62 is the last."""
+    """What a reader can choose. Its id is its bit in `Subscription.sections`, so 61 is the last."""
 
     __tablename__ = "sections"
 
