@@ -21,7 +21,6 @@ ARTICLES_SHOWN = 10
 
 _STATES = {
     AlertState.RELEASED: "Sending",
-    AlertState.CLOSING: "Stopping",
     AlertState.FINISHED: "Finished",
     AlertState.STOPPED: "Stopped",
     AlertState.SUPERSEDED: "Superseded",
@@ -48,7 +47,9 @@ class AlertCard:
 
     @property
     def state(self) -> str:
-        if self.progress.planning and self.can_be_stopped:
+        if self.alert.state == AlertState.CLOSING:
+            return "Stopping" if self.alert.closing_as == AlertState.STOPPED else "Ending"
+        if self.can_be_stopped and self.progress.planning and not self.progress.counts["accepted"]:
             return "Starting"
         return _STATES[AlertState(self.alert.state)]
 
