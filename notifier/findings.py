@@ -25,12 +25,14 @@ class Findings:
     `answers` counts them for each push service, `dropped` those of them that took a message and
     said to have thrown it away; `refused` and `taken_again` are the ids of subscriptions whose
     messages are refused, and are not any more; `held` are those whose endpoints, of which it has
-    the hashes, must not be asked again before a time.
+    the hashes, must not be asked again before a time. `mostly_gone` are the push services that
+    have lately called most endpoints gone.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     gone: list[GoneEndpoint] = field(default_factory=list)
+    mostly_gone: set[str] = field(default_factory=set)
     refused: list[int] = field(default_factory=list)
     taken_again: list[int] = field(default_factory=list)
     held: dict[datetime, dict[int, bytes]] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Findings:
         self.answers.update(other.answers)
         self.dropped.update(other.dropped)
         self.gone += other.gone
+        self.mostly_gone |= other.mostly_gone
         self.refused += other.refused
         self.taken_again += other.taken_again
         for until, held in other.held.items():
@@ -74,7 +77,12 @@ def record(session: Session, found: Iterable[tuple[int, Findings]]) -> None:
         session.execute(in_order.with_for_update())
     for alert_id, findings in sorted(by_alert.items()):
         push_services.record_answers(
-            session, alert_id, findings.answers, findings.gone, findings.dropped
+            session,
+            alert_id,
+            findings.answers,
+            findings.gone,
+            findings.dropped,
+            mostly_gone=findings.mostly_gone,
         )
         _note_refusals(session, findings)
         _note_holds(session, findings)

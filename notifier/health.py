@@ -98,10 +98,10 @@ class ServiceHealth:
         outcome: Outcome,
         now: datetime,
         *,
-        known_bad: bool,
+        refused_before: bool,
         rounds: int = 0,
     ) -> None:
-        """Take an answer into account. `known_bad`: the subscription was refused last time too.
+        """Take an answer into account. `refused_before`: the subscription was last time, too.
 
         That may have been in doubt, in one of the `rounds` that its batch has had for this alert.
         """
@@ -117,12 +117,12 @@ class ServiceHealth:
             self._probing.discard(push_service)  # we did not ask it: another message must
             return
         self._note_throttling(push_service, outcome, now)
-        self._note_refusal(push_service, outcome, is_new=not known_bad, rounds=rounds)
+        self._note_refusal(push_service, outcome, is_new=not refused_before, rounds=rounds)
         bad = isinstance(outcome, Rejected | Unreachable)
         if push_service in self._probing:
             self._probing.discard(push_service)
             self._probe_answered(push_service, outcome if bad else None)
-        elif push_service not in self._probe_at and not (bad and known_bad):
+        elif push_service not in self._probe_at and not (bad and refused_before):
             window = self._answers.get(push_service)
             if window is None:  # no setdefault: this is done for every answer
                 window = self._answers[push_service] = breaker_window()

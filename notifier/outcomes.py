@@ -1,13 +1,14 @@
 """What an outcome means for the ledger, and when somebody is tried again who was not reached."""
 
 import random
+from collections import Counter
 from datetime import datetime, timedelta
 
 from notifier.batch_run import BatchRun
 from notifier.health import EndpointHolds, ServiceHealth
 from notifier.ledger import Lease
 from notifier.push import Accepted, Gone, Outcome, Rejected, Throttled, Unreachable
-from notifier.push_services import GoneEndpoint
+from notifier.push_services import ENOUGH_ANSWERS, MOSTLY_GONE, GoneEndpoint
 from notifier.recipients import Recipient
 
 FIRST_RETRY = timedelta(seconds=1)
@@ -26,6 +27,8 @@ class Outcomes:
     def __init__(self, health: ServiceHealth, holds: EndpointHolds) -> None:
         self._health = health
         self._holds = holds
+        self._answers: Counter[str] = Counter()  # the last ones, up to ENOUGH_ANSWERS
+        self._gone: Counter[str] = Counter()
 
     def settle(self, run: BatchRun, recipient: Recipient, outcome: Outcome) -> None:
         """Record what became of a message.
@@ -35,12 +38,14 @@ class Outcomes:
         lease, push_service = run.lease, recipient.push_service
         now = lease.now()
         lease.findings.answers[push_service] += 1
+        if self._is_mostly_gone(push_service, outcome):
+            lease.findings.mostly_gone.add(push_service)
         self._health.note(
             lease.alert.id,
             push_service,
             outcome,
             now,
-            known_bad=recipient.refused_before,
+            refused_before=recipient.refused_before,
             rounds=lease.rounds,
         )
         match outcome:
@@ -83,6 +88,16 @@ class Outcomes:
             else:
                 lease.settle(recipient.bit, "rejected")
         run.refused.clear()
+
+    def _is_mostly_gone(self, push_service: str, outcome: Outcome) -> bool:
+        """Whether, after every so many answers, nearly all of them were Gone."""
+        self._answers[push_service] += 1
+        self._gone[push_service] += isinstance(outcome, Gone)
+        if self._answers[push_service] < ENOUGH_ANSWERS:
+            return False
+        gone = self._gone[push_service]
+        self._answers[push_service] = self._gone[push_service] = 0
+        return gone > MOSTLY_GONE * ENOUGH_ANSWERS
 
     def _is_doubtful(self, lease: Lease, recipient: Recipient, closings: int) -> bool:
         """Whether it may have been everybody who was refused, and not only this one."""

@@ -1,6 +1,6 @@
 """What is known about push services across processes: breakers, and 410s that ops must judge."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,9 @@ from notifier.push.breaker import pause_before_probe
 ENOUGH_ANSWERS = 500
 MOST_GONE = 0.3
 """More Gone than this share of at least 500 answers to one alert is not readers leaving."""
+
+MOSTLY_GONE = 0.6
+"""Nor is more than this share of 500 answers in a row, however many others were accepted before."""
 
 APPLIED_AT_ONCE = 500
 PROBE_ANSWERS_WITHIN = timedelta(seconds=10)
@@ -95,13 +98,16 @@ def record_answers(
     answers: Mapping[str, int],
     gone: Sequence[GoneEndpoint],
     dropped: Mapping[str, int],
+    *,
+    mostly_gone: Collection[str] = (),
 ) -> None:
     """Count the answers of each push service, and deactivate who is gone, unless that is doubtful.
 
     When too many of a push service's answers to this alert are Gone, something is wrong with it
     or with us: then all its deactivations since the alert's release are put aside for ops, and
     those of this alert to come. Until ops have decided, so are those of alerts with too few answers
-    to judge by. `dropped` counts who was accepted in name only.
+    to judge by. `dropped` counts who was accepted in name only; `mostly_gone` are the push services
+    whose last answers were nearly all Gone, which so large an alert's share would hide.
     """
     by_service: dict[str, list[GoneEndpoint]] = {}
     for endpoint in gone:
@@ -137,7 +143,9 @@ def record_answers(
             continue
         if doubtful_at is not None:
             _put_aside(session, alert_id, push_service, endpoints)
-        elif total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total:
+        elif total >= ENOUGH_ANSWERS and (
+            total_gone > MOST_GONE * total or push_service in mostly_gone
+        ):
             _begin_to_doubt(session, alert_id, push_service)
             _put_aside(session, alert_id, push_service, endpoints)
         elif total < ENOUGH_ANSWERS and is_doubted(session, push_service):

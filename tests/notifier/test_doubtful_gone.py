@@ -1,6 +1,8 @@
 """So many 410s that they are doubtful wait for ops, who believe them or do not."""
 
 from collections import Counter
+from itertools import count
+from typing import Any
 
 import pytest
 from newsroom import Newsroom
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 from notifier import findings, push_services
 from notifier.findings import Findings
 from notifier.models import Alert, Subscription
+from notifier.push import Gone
 
 
 def answer(publication: Publication, alert: Alert, count: int, *, gone: list[int]) -> None:
@@ -83,6 +86,27 @@ def test_410s_are_doubtful_from_five_hundred_answers_and_when_more_than_30_per_c
 
     assert deactivated(publication) == (gone if believed else 0)
     assert waiting_for_ops(publication) == (0 if believed else gone)
+
+
+def test_410s_that_begin_late_in_a_large_alert_are_doubtful_too(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(4_000)
+    answers = count(1)
+    poll = newsroom.sender.poll
+
+    def call_the_last_gone(*options: Any) -> list[tuple[Any, Any]]:
+        return [
+            (token, outcome if next(answers) <= 3_000 else Gone())
+            for token, outcome in poll(*options)
+        ]
+
+    monkeypatch.setattr(newsroom.sender, "poll", call_the_last_gone)
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 4_000, "accepted": 3_000, "gone": 1_000}
+    assert newsroom.gone() == 0
+    assert waiting_for_ops(newsroom) == 1_000
 
 
 def test_what_ops_have_applied_is_not_undone_by_the_same_alert(publication: Publication) -> None:
