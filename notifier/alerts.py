@@ -12,7 +12,7 @@ from notifier import audience, reached, reactions
 from notifier.audience import Audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
-from notifier.models import Alert, AlertKind, AlertState, Batch, Level, Story
+from notifier.models import OPEN_STATES, Alert, AlertKind, AlertState, Batch, Level, Story
 
 log = structlog.get_logger()
 
@@ -179,7 +179,7 @@ def end_if_settled(session: Session, alert_id: int) -> bool:
         update(Alert)
         .where(
             Alert.id == alert_id,
-            Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]),
+            Alert.state.in_(OPEN_STATES),
             Alert.planned_at.is_not(None),
             ~exists().where(Batch.alert_id == alert_id, Batch.is_open),
         )

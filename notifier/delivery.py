@@ -75,7 +75,7 @@ class Delivery:
         self._runs: list[BatchRun] = []
         self._checkpointed_at = boot_time()
         self._checkpoint_took = 0.0
-        self._saving = True
+        self._paused = False
         self._failed_at = -math.inf
         self._look_again_at = 0.0
         self._looked_at = 0.0
@@ -100,7 +100,7 @@ class Delivery:
         self._keep_going = keep_going
         self._call_others = call_others
         self._look_again_at = 0.0
-        self._saving = True
+        self._paused = False
         try:
             while True:
                 going = keep_going()
@@ -117,7 +117,7 @@ class Delivery:
                 if not self._runs:
                     return
                 self._save(going=going)
-                if self._is_paused():
+                if self._has_only_to_wait():
                     time.sleep(POLL.total_seconds())
         except Exception as error:
             self._abandon(error)
@@ -126,12 +126,12 @@ class Delivery:
     def _fill(self, *, going: bool, may_claim: bool) -> None:
         """Hand requests to the sender while it has room, claiming batches as they run out."""
         try:
-            while self._saving and self._sender.free > 0:
+            while not self._paused and self._sender.free > 0:
                 run = next((run for run in self._runs if run.may_send), None)
                 if run is None:
                     if not (may_claim and self._claim()):
                         return
-                elif going and self._is_overtaken(run):
+                elif going and self._claim_ahead_of(run):
                     continue
                 elif not self._send_from(run):
                     return
@@ -161,7 +161,7 @@ class Delivery:
         run.exhausted = True
         return True
 
-    def _is_overtaken(self, run: BatchRun) -> bool:
+    def _claim_ahead_of(self, run: BatchRun) -> bool:
         """Claim what is to go out before the rest of a batch, such as a withdrawal."""
         if boot_time() - self._looked_at < OVERTAKEN_AFTER.total_seconds():
             return False
@@ -264,8 +264,8 @@ class Delivery:
         try:
             if self._checkpoint_is_due():
                 self._checkpoint()
-                self._saving = True
-            if self._saving:
+                self._paused = False
+            if not self._paused:
                 for run in [run for run in self._runs if run.drained]:
                     self._finish(run)
             if self._health.has_news:
@@ -277,23 +277,23 @@ class Delivery:
 
     def _pause(self, error: SQLAlchemyError) -> None:
         """Send nothing until a checkpoint succeeds: what could not be recorded would come twice."""
-        if self._saving:
+        if not self._paused:
             log.error("sending_paused", error=type(error).__name__)
             for run in self._runs:
                 self._recall(run)
-        self._saving = False
+        self._paused = True
         self._failed_at = boot_time()
 
-    def _is_paused(self) -> bool:
+    def _has_only_to_wait(self) -> bool:
         """Whether there is nothing to do but to wait."""
         if self._sender.in_flight or not self._runs:
             return False
-        return not (self._saving and any(run.may_send for run in self._runs))
+        return self._paused or not any(run.may_send for run in self._runs)
 
     def _checkpoint_is_due(self) -> bool:
         unsaved = sum(run.lease.unsaved for run in self._runs)
         since = boot_time() - self._checkpointed_at
-        if not self._saving:
+        if self._paused:
             return since >= CHECKPOINT_AFTER.total_seconds()
         renew = RENEW_WITHIN.total_seconds()
         if any(not run.lost and run.lease.deadline - boot_time() < renew for run in self._runs):

@@ -15,7 +15,7 @@ from notifier.backlog import Backlog, Due
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
 from notifier.findings import Findings
-from notifier.models import COUNTS, Alert, AlertState, Batch, BatchMembers
+from notifier.models import COUNTS, OPEN_STATES, Alert, AlertState, Batch, BatchMembers
 
 BATCH_SIZE = 1_000
 LEASE = timedelta(seconds=15)
@@ -294,7 +294,7 @@ class Ledger:
         """What only time brings about: alerts expire, and what died in mid-work is closed."""
         with self._db.read() as session:
             now = now_of(session)
-            is_open = Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING])
+            is_open = Alert.state.in_(OPEN_STATES)
             rows = session.execute(
                 select(Alert.id, Alert.closing_as, Alert.expires_at).where(is_open)
             ).all()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from notifier import alerts, audience, reached
 from notifier.audience import Audience
 from notifier.db import Database, is_outage, now_of
-from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers
+from notifier.models import OPEN_STATES, Alert, AlertKind, Batch, BatchMembers
 
 BATCHES_A_STEP = 10
 """How many batches are planned in one transaction, so that sending can start on them."""
@@ -73,7 +73,7 @@ def _plannable(session: Session) -> Select[Alert]:
     now = now_of(session)
     return (
         select(Alert)
-        .where(Alert.state.in_([AlertState.RELEASED, AlertState.CLOSING]))
+        .where(Alert.state.in_(OPEN_STATES))
         .where(Alert.planned_at.is_(None))
         .where(_is_not_resting(now), or_(~corrects, ~alerts.earlier_is_sent(now)))
         .order_by(Alert.closing_as.is_not(None), rank(), planned, Alert.id)

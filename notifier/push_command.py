@@ -15,7 +15,7 @@ from notifier.errors import InvalidInput, NotFound
 from notifier.keys import load_vapid_keys
 from notifier.models import Subscription
 from notifier.push import Accepted, Target, VapidKey, VapidSigner
-from notifier.push.single import Exchange, sample_plaintext, send_fast, send_with_pywebpush
+from notifier.push.single import Transcript, sample_plaintext, send_fast, send_with_pywebpush
 from notifier.setup import require
 from notifier.terminal import plain_errors, transaction
 
@@ -51,9 +51,9 @@ def push(subscription_id: int | None, file: TextIO | None, way: str) -> None:
         else:
             with transaction() as session:
                 target = _target(session, subscription_id or 0)
-        exchange = _send(settings, keys, target, reference=way == "pywebpush")
-    _show(exchange)
-    sys.exit(0 if isinstance(exchange.outcome, Accepted) else 1)
+        transcript = _send(settings, keys, target, reference=way == "pywebpush")
+    _show(transcript)
+    sys.exit(0 if isinstance(transcript.outcome, Accepted) else 1)
 
 
 def _keys(settings: Settings) -> dict[int, VapidKey]:
@@ -97,7 +97,7 @@ def _target_of(text: str, key_id: int) -> Target:
 
 def _send(
     settings: Settings, keys: dict[int, VapidKey], target: Target, *, reference: bool
-) -> Exchange:
+) -> Transcript:
     policy = EndpointPolicy(settings.extra_push_origins)
     plaintext = sample_plaintext(settings.publication_name, settings.base_url)
     if reference:
@@ -114,17 +114,17 @@ def _send(
     )
 
 
-def _show(exchange: Exchange) -> None:
+def _show(transcript: Transcript) -> None:
     # How the connection was made matters only when nothing came of it.
-    connection = [] if exchange.answer else exchange.connection
+    connection = [] if transcript.answer else transcript.connection
     parts = {
         "Connection": connection,
-        "Request": exchange.request,
-        "Answer": exchange.answer,
-        "Text": [exchange.text],
+        "Request": transcript.request,
+        "Answer": transcript.answer,
+        "Text": [transcript.text],
     }
     for title, lines in parts.items():
         if any(lines):
             click.secho(title, bold=True)
             click.echo("\n".join(f"  {line}" for line in lines))
-    click.secho(f"Outcome: {exchange.outcome}", bold=True)
+    click.secho(f"Outcome: {transcript.outcome}", bold=True)

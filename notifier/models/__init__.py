@@ -1,7 +1,14 @@
 """The tables, one module for each aggregate."""
 
 from notifier.models.access import ApiToken, Editor, SignInLink
-from notifier.models.alert import Alert, AlertKind, AlertState, Reaction, ReactionCount
+from notifier.models.alert import (
+    OPEN_STATES,
+    Alert,
+    AlertKind,
+    AlertState,
+    Reaction,
+    ReactionCount,
+)
 from notifier.models.article import Article, ArticleStatus, Story, topic_of
 from notifier.models.base import Base
 from notifier.models.batch import COUNTS, Batch, BatchMembers
@@ -18,6 +25,7 @@ from notifier.models.subscription import (
 
 __all__ = [
     "COUNTS",
+    "OPEN_STATES",
     "Alert",
     "AlertKind",
     "AlertState",

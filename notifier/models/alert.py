@@ -50,7 +50,10 @@ class AlertState(StrEnum):
 
     @property
     def final(self) -> bool:
-        return self not in (AlertState.RELEASED, AlertState.CLOSING)
+        return self not in OPEN_STATES
+
+
+OPEN_STATES = (AlertState.RELEASED, AlertState.CLOSING)
 
 
 class Alert(Base):

@@ -24,7 +24,7 @@ LONGEST_TEXT = 2000
 
 
 @dataclass(slots=True)
-class Exchange:
+class Transcript:
     """What went over the wire: header lines of request and answer, and the answer's text.
 
     `connection` is what libcurl says of making it, TLS and certificates included.
@@ -47,26 +47,26 @@ def send_fast(
     ttl: timedelta,
     connect_to: tuple[str, ...] = (),
     ca_file: Path | None = None,
-) -> Exchange:
+) -> Transcript:
     """Send by the way that alerts go. Raises InvalidInput for an unacceptable endpoint."""
     policy.check(target.endpoint)
-    exchange = Exchange()
+    transcript = Transcript()
     transport = Transport(
         concurrency=1,
         timeout=TIMEOUT,
         connect_to=connect_to,
         ca_file=ca_file,
-        trace=_recorder(exchange, urlsplit(target.endpoint).path),
+        trace=_recorder(transcript, urlsplit(target.endpoint).path),
     )
     sender: Sender[None] = Sender(transport, signer, policy)
     try:
         sender.submit(None, target, Message(pad(plaintext), ttl, urgency="normal"))
         while sender.in_flight:
-            for _, exchange.outcome in sender.poll(TIMEOUT):
+            for _, transcript.outcome in sender.poll(TIMEOUT):
                 pass
     finally:
         sender.close()
-    return exchange
+    return transcript
 
 
 def send_with_pywebpush(
@@ -77,10 +77,10 @@ def send_with_pywebpush(
     policy: EndpointPolicy,
     *,
     ttl: timedelta,
-) -> Exchange:
+) -> Transcript:
     """Send by the reference implementation. Raises InvalidInput as `send_fast` does."""
     push_service = policy.check(target.endpoint).push_service
-    exchange = Exchange()
+    transcript = Transcript()
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -99,17 +99,17 @@ def send_with_pywebpush(
         except pywebpush.WebPushException as error:
             answer = error.response
         except requests.RequestException as error:
-            exchange.text = type(error).__name__  # its own text names the endpoint
+            transcript.text = type(error).__name__  # its own text names the endpoint
             answer = None
     if answer is None:
-        exchange.outcome = Unreachable(None)
-        return exchange
+        transcript.outcome = Unreachable(None)
+        return transcript
     sent = answer.request.headers.items()
-    exchange.request = ["POST …", *(_discreet(f"{name}: {value}") for name, value in sent)]
-    exchange.answer = [f"HTTP {answer.status_code} {answer.reason}"]
-    exchange.answer += [f"{name}: {value}" for name, value in answer.headers.items()]
-    exchange.text = answer.text[:LONGEST_TEXT]
-    exchange.outcome = outcome_of(
+    transcript.request = ["POST …", *(_discreet(f"{name}: {value}") for name, value in sent)]
+    transcript.answer = [f"HTTP {answer.status_code} {answer.reason}"]
+    transcript.answer += [f"{name}: {value}" for name, value in answer.headers.items()]
+    transcript.text = answer.text[:LONGEST_TEXT]
+    transcript.outcome = outcome_of(
         Answer(
             answer.status_code,
             answer.headers.get("Retry-After"),
@@ -118,7 +118,7 @@ def send_with_pywebpush(
         push_service,
         datetime.now(UTC),
     )
-    return exchange
+    return transcript
 
 
 def sample_plaintext(publication: str, url: str) -> bytes:
@@ -137,19 +137,19 @@ def sample_plaintext(publication: str, url: str) -> bytes:
     ).encode()
 
 
-def _recorder(exchange: Exchange, secret_path: str) -> Callable[[int, bytes], None]:
+def _recorder(transcript: Transcript, secret_path: str) -> Callable[[int, bytes], None]:
     def record(kind: int, data: bytes) -> None:
         text = data.decode("latin-1")
         if kind == pycurl.INFOTYPE_HEADER_OUT:
-            exchange.request += [_discreet(line) for line in text.splitlines() if line]
+            transcript.request += [_discreet(line) for line in text.splitlines() if line]
         elif kind == pycurl.INFOTYPE_HEADER_IN:
-            exchange.answer += [line for line in text.splitlines() if line]
+            transcript.answer += [line for line in text.splitlines() if line]
         elif kind == pycurl.INFOTYPE_TEXT:
             # libcurl tells of an HTTP/2 request's headers once more here.
             if secret_path not in text and "authorization:" not in text.lower():
-                exchange.connection.append(text.strip())
+                transcript.connection.append(text.strip())
         elif kind == pycurl.INFOTYPE_DATA_IN:
-            exchange.text = (exchange.text + text)[:LONGEST_TEXT]
+            transcript.text = (transcript.text + text)[:LONGEST_TEXT]
 
     return record
 

@@ -84,7 +84,7 @@ class Transport:
         self._pid = os.getpid()
         self._busy: dict[pycurl.Curl, Exchange] = {}
         self._idle: list[Exchange] = []
-        self._unsent: list[tuple[object, Answer]] = []
+        self._given_up: list[tuple[object, Answer]] = []
         self._hosts: Hosts[Exchange] = Hosts(connections_per_host)
         self._driven_at = -math.inf  # when libcurl was last given time to work
         self._queued = 0  # for hosts that take no more now
@@ -111,12 +111,12 @@ class Transport:
     @property
     def in_flight(self) -> int:
         """How many requests have been submitted whose answers `poll` has not handed back."""
-        return len(self._busy) + self._queued + len(self._unsent)
+        return len(self._busy) + self._queued + len(self._given_up)
 
     @property
     def free(self) -> int:
         """How many requests may be submitted now."""
-        return self._pace.limit - len(self._busy) - self._queued - len(self._unsent)
+        return self._pace.limit - len(self._busy) - self._queued - len(self._given_up)
 
     def submit(self, token: object, request: PushRequest) -> None:
         """Send a request; `poll` will hand back `token` with its answer.
@@ -164,7 +164,7 @@ class Transport:
 
         Returns the answers with the tokens of their requests; at once when nothing is in flight.
         """
-        answers, self._unsent = self._unsent, []
+        answers, self._given_up = self._given_up, []
         if not self._busy:
             return answers  # then nothing is queued either: it waits for one that is busy
         is_full = self.free <= 0
@@ -191,7 +191,7 @@ class Transport:
         self._busy.clear()
         self._idle.clear()
         self._queued = 0
-        self._unsent.clear()
+        self._given_up.clear()
         self._multi.close()
         self._selector.close()
 
@@ -207,7 +207,7 @@ class Transport:
 
     def _give_up(self, exchange: Exchange, error: str) -> None:
         answer = Answer(None, request_written=False, error=error)
-        self._unsent.append((self._retire(exchange), answer))
+        self._given_up.append((self._retire(exchange), answer))
 
     def _retire(self, exchange: Exchange) -> object:
         """Keep a handle for another request; returns the token of the one that is over."""
