@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flask import Blueprint, Response, abort, current_app, render_template, request
+from flask import Blueprint, Response, abort, current_app, redirect, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
 
 from notifier.sections import slug_of
 from web.services import services
@@ -13,9 +14,14 @@ IMAGES_KEEP_FOR = timedelta(days=7)
 
 
 @blueprint.get("/")
-def article() -> str:
-    """An article as a publisher would serve it, with the reader's script on it."""
+def article() -> str | BaseResponse:
+    """An article as a publisher would serve it, with the reader's script on it.
+
+    Where readers could take it for news, with a publisher's site to go to, they are sent there.
+    """
     settings = services().settings
+    if settings.allowed_origins and settings.base_url.startswith("https:"):
+        return redirect(settings.home_page)
     return render_template(
         "site/article.html",
         publication=settings.publication_name,

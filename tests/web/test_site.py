@@ -2,12 +2,16 @@
 
 import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from notifier.config import Settings
+
+AppMaker = Callable[[Settings], Flask]
 
 STATIC = Path(__file__).parents[2] / "web" / "static"
 MODULES = sorted(f"/{path.relative_to(STATIC)}" for path in (STATIC / "reader").rglob("*.js"))
@@ -35,6 +39,20 @@ def test_the_sample_page_sets_no_cookie_and_loads_nothing_from_elsewhere(
     assert "Set-Cookie" not in answer.headers
     assert "http://" not in answer.text
     assert "https://" not in answer.text
+
+
+def test_where_readers_could_take_the_sample_page_for_news_they_get_the_publishers_site(
+    settings: Settings, make_app: AppMaker
+) -> None:
+    public = settings.model_copy(
+        update={
+            "public_url": "https://alerts.example.com",
+            "allowed_origins": ("https://www.example.com",),
+        }
+    )
+    answer = make_app(public).test_client().get("/", base_url="https://alerts.example.com")
+    assert answer.status_code == 302
+    assert answer.location == "https://www.example.com"
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
