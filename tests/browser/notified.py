@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from browser import Browser
+from desktop import Desktop, Notification
 from publisher import Site
 from publisher_page import say_yes
 from stored import subscription
@@ -130,6 +131,11 @@ class Outbox:
 def shown(browser: Browser) -> list[dict[str, Any]]:
     """The notifications of the open page's site that are on the screen now, but for the welcome."""
     return [one for one in browser.evaluate(SHOWN) if one["tag"] != "welcome"]
+
+
+def seen(screen: Desktop, title: str) -> list[Notification]:
+    """Each time that a notification with this title was put on the screen."""
+    return [notification for notification in screen.notifications if notification.title == title]
 
 
 def wait_until_shown(browser: Browser, title: str, **attributes: object) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from browser import Browser
-from desktop import Desktop, Notification
+from desktop import Desktop
 from notified import (
     Outbox,
     follow,
     make_alert,
     opt_in,
     replace_worker,
+    seen,
     shown,
     wait_until_shown,
 )
@@ -22,11 +23,6 @@ from notifier.models import AlertKind
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
 HOUR = timedelta(hours=1)
-
-
-def seen(screen: Desktop, title: str) -> list[Notification]:
-    """Each time that a notification with this title was put on the screen."""
-    return [notification for notification in screen.notifications if notification.title == title]
 
 
 @pytest.mark.usefixtures("page")
