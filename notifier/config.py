@@ -21,7 +21,8 @@ PLACEHOLDER_SUBJECT = "mailto:newsroom@example.com"
 SAMPLE_NAME = "The Daily Example"
 
 
-_RATE = re.compile(r"[1-9]\d{0,8} ?(per|/) ?(\d{1,4} )?(second|minute|hour|day)s?")
+_ONE_RATE = r"[1-9][0-9]{0,8} ?(per|/) ?([0-9]{1,4} ?)?(second|minute|hour|day|month|year)s?"
+_RATE = re.compile(rf"{_ONE_RATE}( ?[,;|] ?{_ONE_RATE})*", re.IGNORECASE)
 
 
 class Settings(BaseSettings):

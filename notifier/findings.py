@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from notifier import push_services
@@ -89,7 +89,9 @@ def record(session: Session, found: Iterable[tuple[int, Findings]]) -> None:
 
 
 def _note_refusals(session: Session, findings: Findings) -> None:
-    for ids, rejected_at in ((findings.refused, now_of(session)), (findings.taken_again, None)):
+    now = literal(now_of(session), Subscription.rejected_at.type)
+    since = func.coalesce(Subscription.rejected_at, now)
+    for ids, rejected_at in ((findings.refused, since), (findings.taken_again, None)):
         if ids:
             session.execute(
                 update(Subscription)

@@ -99,11 +99,11 @@ class ServiceHealth:
         now: datetime,
         *,
         refused_before: bool,
-        rounds: int = 0,
+        refused_lately: bool = False,
     ) -> None:
         """Take an answer into account. `refused_before`: the subscription was last time, too.
 
-        That may have been in doubt, in one of the `rounds` that its batch has had for this alert.
+        If it was `refused_lately` for the first time, that may have been the push service's fault.
         """
         if isinstance(outcome, Rejected) and outcome.too_large:
             if not self.refuses_size(alert_id, push_service):
@@ -117,7 +117,9 @@ class ServiceHealth:
             self._probing.discard(push_service)  # we did not ask it: another message must
             return
         self._note_throttling(push_service, outcome, now)
-        self._note_refusal(push_service, outcome, is_new=not refused_before, rounds=rounds)
+        self._note_refusal(
+            push_service, outcome, is_new=not refused_before, is_recent=refused_lately
+        )
         bad = isinstance(outcome, Rejected | Unreachable)
         if push_service in self._probing:
             self._probing.discard(push_service)
@@ -127,7 +129,8 @@ class ServiceHealth:
             if window is None:  # no setdefault: this is done for every answer
                 window = self._answers[push_service] = breaker_window()
             window.add(bad=bad)
-            if window.is_bad or self._newly_refused_in_a_row[push_service] >= ALL_REFUSED:
+            refuses_all = self._newly_refused_in_a_row[push_service] >= ALL_REFUSED
+            if window.is_bad or (bad and refuses_all):
                 window.clear()
                 self._newly_refused_in_a_row[push_service] = 0
                 self._probe_at[push_service] = now + pause_before_probe(1)
@@ -158,15 +161,14 @@ class ServiceHealth:
 
     def _take_over(self, open_now: dict[str, datetime]) -> None:
         for push_service in self._probe_at.keys() - open_now.keys():
-            self._closings[push_service] += 1
-            self._newly_refused_in_a_row[push_service] = 0
+            self._note_closing(push_service)
         self._probe_at = open_now
         self._probing &= open_now.keys()
 
     def _probe_answered(self, push_service: str, bad: Outcome | None) -> None:
         if bad is None:
             del self._probe_at[push_service]
-            self._closings[push_service] += 1
+            self._note_closing(push_service)
             record = partial(push_services.close_breaker, push_service=push_service)
         else:
             record = partial(
@@ -174,14 +176,18 @@ class ServiceHealth:
             )
         self._to_record.append(record)
 
+    def _note_closing(self, push_service: str) -> None:
+        self._closings[push_service] += 1
+        self._newly_refused_in_a_row[push_service] = 0
+
     def _note_refusal(
-        self, push_service: str, outcome: Outcome, *, is_new: bool, rounds: int
+        self, push_service: str, outcome: Outcome, *, is_new: bool, is_recent: bool
     ) -> None:
         if isinstance(outcome, Accepted | Gone):
             self._refused_in_a_row[push_service] = 0
             self._newly_refused_in_a_row[push_service] = 0
         elif isinstance(outcome, Rejected):
-            self._refused_in_a_row[push_service] += is_new or rounds > 0
+            self._refused_in_a_row[push_service] += is_new or is_recent
             self._newly_refused_in_a_row[push_service] += is_new
 
     def _note_throttling(self, push_service: str, outcome: Outcome, now: datetime) -> None:

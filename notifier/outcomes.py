@@ -18,7 +18,10 @@ LAST_TRY = timedelta(seconds=5)
 
 OUR_FAULT_PERHAPS = (400, 401, 403)
 MOST_DOUBTS = 5
-"""So often are those of a batch asked again whom nobody was accepted after: for half a minute."""
+"""So many rounds, of half a minute in all, has a batch for whom nobody was accepted after."""
+
+LATELY = timedelta(minutes=10)
+"""Who was refused for the first time so long before an alert may have been in the same outage."""
 
 
 class Outcomes:
@@ -46,7 +49,7 @@ class Outcomes:
             outcome,
             now,
             refused_before=recipient.refused_before,
-            rounds=lease.rounds,
+            refused_lately=_was_refused_lately(lease, recipient),
         )
         match outcome:
             case Accepted(dropped=dropped):
@@ -103,8 +106,11 @@ class Outcomes:
         """Whether it may have been everybody who was refused, and not only this one."""
         if self._health.closings(recipient.push_service) > closings:
             return True  # everybody was, and is no more
-        may_ask = not recipient.refused_before or lease.rounds < MOST_DOUBTS
-        return may_ask and self._health.is_in_doubt(recipient.push_service)
+        if not self._health.is_in_doubt(recipient.push_service):
+            return False
+        if not recipient.refused_before:
+            return True
+        return _was_refused_lately(lease, recipient) and lease.rounds < MOST_DOUBTS
 
     def _try_again(
         self, run: BatchRun, recipient: Recipient, outcome: Throttled | Unreachable, now: datetime
@@ -120,6 +126,11 @@ class Outcomes:
             until = lease.findings.hold(recipient.subscription_id, endpoint_hash, asked)
             self._holds.add(endpoint_hash, until)
             run.leave(recipient.bit, until)
+
+
+def _was_refused_lately(lease: Lease, recipient: Recipient) -> bool:
+    refused_at = recipient.refused_at
+    return refused_at is not None and refused_at > lease.alert.released_at - LATELY
 
 
 def next_try(lease: Lease, now: datetime, rounds: int) -> datetime:

@@ -17,7 +17,7 @@ MOST_GONE = 0.3
 """More Gone than this share of at least 500 answers to one alert is not readers leaving."""
 
 MOSTLY_GONE = 0.6
-"""Nor is more than this share of 500 answers in a row, however many others were accepted before."""
+"""Nor is more than this share of each 500 answers that one process gets, whatever came before."""
 
 APPLIED_AT_ONCE = 500
 PROBE_ANSWERS_WITHIN = timedelta(seconds=10)
@@ -143,8 +143,8 @@ def record_answers(
             continue
         if doubtful_at is not None:
             _put_aside(session, alert_id, push_service, endpoints)
-        elif total >= ENOUGH_ANSWERS and (
-            total_gone > MOST_GONE * total or push_service in mostly_gone
+        elif push_service in mostly_gone or (
+            total >= ENOUGH_ANSWERS and total_gone > MOST_GONE * total
         ):
             _begin_to_doubt(session, alert_id, push_service)
             _put_aside(session, alert_id, push_service, endpoints)

@@ -23,7 +23,12 @@ class Recipient(NamedTuple):
     endpoint_hash: bytes
     push_service: str
     target: Target
-    refused_before: bool
+    refused_at: datetime | None
+
+    @property
+    def refused_before(self) -> bool:
+        """Whether the push service refused the last message, and has since `refused_at`."""
+        return self.refused_at is not None
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ def read(session: Session, lease: Lease) -> Waiting:
                 endpoint_hash,
                 push_service,
                 Target(endpoint, p256dh, auth, key_id),
-                rejected_at is not None,
+                rejected_at,
             )
         )
     waiting.left += bits.values()

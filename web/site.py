@@ -20,8 +20,13 @@ def article() -> str | BaseResponse:
     Where readers could take it for news, with a publisher's site to go to, they are sent there.
     """
     settings = services().settings
-    if settings.allowed_origins and settings.base_url.startswith("https:"):
-        return redirect(settings.home_page)
+    elsewhere = [
+        origin
+        for origin in settings.allowed_origins
+        if origin.startswith("https:") and origin != settings.base_url
+    ]
+    if elsewhere and settings.base_url.startswith("https:"):
+        return redirect(elsewhere[0])
     return render_template(
         "site/article.html",
         publication=settings.publication_name,

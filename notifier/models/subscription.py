@@ -45,10 +45,10 @@ class Subscription(Base):
 
     `sections` has bit n set for the section with id n; 0 stands for every section, also those
     that are added later. `gone_at` is set when the push service has answered that the endpoint
-    is no more, `rejected_at` while it refuses our messages to it. Before `hold_until` the push
-    service does not want to be asked about this endpoint again (Retry-After), for any alert.
-    `owed` is a message of the reader's own that has not been sent yet. Ids only ever grow and
-    are never given twice: batches are made of them.
+    is no more, `rejected_at` when it began to refuse our messages, while it does. Before
+    `hold_until` the push service does not want to be asked about this endpoint again
+    (Retry-After), for any alert. `owed` is a message of the reader's own that has not been sent
+    yet. Ids only ever grow and are never given twice: batches are made of them.
     """
 
     __tablename__ = "subscriptions"

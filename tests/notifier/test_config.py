@@ -98,6 +98,7 @@ def test_a_validity_is_a_duration_or_seconds(
         ("PORT", "http"),
         ("OPT_IN_RATE", "100/min"),
         ("OPT_IN_RATE", "0 per minute"),
+        ("OPT_IN_RATE", "\u0661 per minute"),
         ("ALERT_VALIDITY", "59"),
         ("ALERT_VALIDITY", "P8D"),
         ("ALERT_VALIDITY", "-PT4H"),

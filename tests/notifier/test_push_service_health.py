@@ -209,6 +209,48 @@ def test_another_process_asks_again_too_who_was_refused_at_a_batchs_end(
     assert newsroom.counts(alert.id) == {"audience": 100, "accepted": 100}
 
 
+def test_the_next_alert_in_the_same_outage_has_the_doubt_too(newsroom: Newsroom) -> None:
+    newsroom.opt_in(12)
+    newsroom.control.set_faults([{"status": 403}])
+    first = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(first.id) == {"audience": 12, "waiting": 12}
+
+    second = newsroom.release()
+    newsroom.deliver(newsroom.worker(newsroom.ledger))
+    assert newsroom.counts(second.id) == {"audience": 12, "waiting": 12}
+
+    newsroom.control.set_faults([])
+    deliver_without_waiting(newsroom, second)
+    assert newsroom.counts(second.id) == {"audience": 12, "accepted": 12}
+
+
+def test_who_was_refused_long_before_is_not_asked_again_and_casts_no_doubt(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(3)
+    newsroom.control.set_faults([{"status": 403}])
+    with newsroom.db.write() as session:
+        session.execute(update(Subscription).values(rejected_at=now_of(session) - LONG_AGO))
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 3, "rejected": 3}
+
+
+def test_an_answer_that_is_not_bad_opens_no_breaker_after_an_outage(newsroom: Newsroom) -> None:
+    newsroom.opt_in(100)
+    newsroom.control.set_faults([{"status": 403}])
+    alert = newsroom.release()
+    newsroom.deliver()
+    assert list(breakers(newsroom)) == [newsroom.control.origin]
+
+    newsroom.control.set_faults([{"status": 429, "retry_after": "60"}])
+    probe(newsroom, alert)
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+    assert breakers(newsroom) == {}
+
+
 @pytest.mark.parametrize("other_answer", [Unreachable(None), Throttled(None)])
 def test_an_answer_that_says_nothing_of_refusals_leaves_the_doubt(
     newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, other_answer: Outcome
@@ -422,7 +464,8 @@ def test_who_was_refused_last_time_does_not_open_the_breaker(newsroom: Newsroom)
     (rule,) = newsroom.control.faults()
     with newsroom.db.write() as session:
         are_refused = Subscription.endpoint.in_(rule["endpoints"])
-        session.execute(update(Subscription).where(are_refused).values(rejected_at=now_of(session)))
+        long_ago = now_of(session) - LONG_AGO
+        session.execute(update(Subscription).where(are_refused).values(rejected_at=long_ago))
     alert = newsroom.release()
 
     newsroom.deliver()

@@ -19,6 +19,7 @@ WORKERS = ["/notifier-worker.js", "/notifier-kill-switch.js"]
 FOR_OTHER_SITES = ["/reader.js", *WORKERS, *MODULES]
 SCRIPTS = ["/reader.js", "/reader/prompt.js", "/notifier/sw.js", *WORKERS]
 MOST_BYTES_TO_ASK = 8000
+ITSELF = "https://alerts.example.com"
 IMAGES = ["/static/icon-192.png", "/static/icon-512.png", "/static/badge-96.png"]
 
 
@@ -41,18 +42,21 @@ def test_the_sample_page_sets_no_cookie_and_loads_nothing_from_elsewhere(
     assert "https://" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("origins", "leads_to"),
+    [
+        (("https://www.example.com",), "https://www.example.com"),
+        (("http://localhost:3000", ITSELF, "https://www.example.com"), "https://www.example.com"),
+        ((ITSELF,), None),
+    ],
+)
 def test_where_readers_could_take_the_sample_page_for_news_they_get_the_publishers_site(
-    settings: Settings, make_app: AppMaker
+    settings: Settings, make_app: AppMaker, origins: tuple[str, ...], leads_to: str | None
 ) -> None:
-    public = settings.model_copy(
-        update={
-            "public_url": "https://alerts.example.com",
-            "allowed_origins": ("https://www.example.com",),
-        }
-    )
-    answer = make_app(public).test_client().get("/", base_url="https://alerts.example.com")
-    assert answer.status_code == 302
-    assert answer.location == "https://www.example.com"
+    public = settings.model_copy(update={"public_url": ITSELF, "allowed_origins": origins})
+    answer = make_app(public).test_client().get("/", base_url=ITSELF)
+    assert answer.location == leads_to
+    assert answer.status_code == (302 if leads_to else 200)
 
 
 @pytest.mark.parametrize("path", SCRIPTS)

@@ -20,6 +20,7 @@
   const SPREAD = 10_000;
   // Chromium keeps the next message back until all that came of this one is done.
   const TELLING_PATIENCE = SPREAD + 2_000;
+  const ASKING_PATIENCE = 20_000; // pages wait for what this worker has begun
   const SAY_AGAIN_AFTER = 30 * DAY;
   const SAY_AGAIN_CHANCE = 1 / 20;
 
@@ -284,6 +285,7 @@
     const response = await fetch(`${service}/api/v1/${path}`, {
       method,
       credentials: "omit",
+      signal: AbortSignal.timeout?.(ASKING_PATIENCE),
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body && JSON.stringify(body),
     });
