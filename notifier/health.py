@@ -99,7 +99,7 @@ class ServiceHealth:
         now: datetime,
         *,
         refused_before: bool,
-        refused_lately: bool = False,
+        refused_lately: bool,
     ) -> None:
         """Take an answer into account. `refused_before`: the subscription was last time, too.
 
