@@ -1,9 +1,10 @@
 """The database: engine, transactions, its clock, and what makes SQLite safe for many processes."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -20,8 +21,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from notifier.clock import boot_time
 
 BUSY_TIMEOUT_MS = 15_000
 CHECKPOINT_BUSY_TIMEOUT_MS = 3_000
@@ -29,6 +33,13 @@ CHECKPOINT_BUSY_TIMEOUT_MS = 3_000
 
 IDLE_IN_TRANSACTION_MS = 8_000
 """A process that is frozen, or cut off, in a transaction must not keep its locks for a lease."""
+
+PINGED_AFTER = timedelta(seconds=1)
+"""A connection that has idled for longer is tried before it is used: the server may have gone."""
+
+CLOCK_KEPT_FOR = timedelta(seconds=1)
+CLOCKS_DIFFER_BY = timedelta(milliseconds=100)
+"""The most that two processes' ideas of the database's time may be apart."""
 
 # A server that has vanished without a word is noticed in as many seconds, not in a quarter of an
 # hour: milliseconds without an acknowledgement, and seconds of silence.
@@ -38,6 +49,8 @@ _GIVE_UP = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+
+_CLOCK, _USED_AT = "clock", "used_at"
 
 # Statements that never change are made once: SQLAlchemy then recognises them at a glance.
 _NOW = select(func.clock_timestamp())
@@ -60,10 +73,10 @@ class Database:
             self.engine = create_engine(
                 parsed,
                 hide_parameters=True,
-                pool_pre_ping=True,
                 connect_args={"connect_timeout": 5, **_GIVE_UP},
             )
-            event.listen(self.engine, "connect", _end_idle_transactions)
+            _prepare_postgresql(self.engine)
+        self._info = {_CLOCK: _HostClock() if self.is_sqlite else _ServerClock()}
         # Kept, as making one anew for every transaction takes its time.
         self._reading, self._writing, self._checkpointing = (
             self.engine.execution_options(writes=writes, durable=durable)
@@ -78,7 +91,7 @@ class Database:
         cannot. That is for checkpoints, whose loss costs duplicates at most.
         """
         engine = self._writing if durable else self._checkpointing
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._begin(engine) as session:
             if not durable and not self.is_sqlite:
                 session.execute(_DO_NOT_WAIT_FOR_THE_DISK)
             yield session
@@ -86,7 +99,12 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads, and on SQLite never waits for a writer."""
-        with Session(self._reading, expire_on_commit=False) as session, session.begin():
+        with self._begin(self._reading) as session:
+            yield session
+
+    @contextmanager
+    def _begin(self, engine: Engine) -> Iterator[Session]:
+        with Session(engine, expire_on_commit=False, info=self._info) as session, session.begin():
             yield session
 
     @contextmanager
@@ -115,16 +133,39 @@ class Database:
         self.engine.dispose()
 
 
-def now_of(session: Session) -> datetime:
-    """The time that ledger, expiry and TTL go by.
+class _HostClock:
+    """With SQLite all processes share one host, and its clock."""
 
-    PostgreSQL's own clock, so that hosts whose clocks differ agree; with SQLite all processes
-    share one host, and its clock.
-    """
-    if session.get_bind().dialect.name == "sqlite":
+    def now(self, session: Session) -> datetime:
         return datetime.now(UTC)
-    moment: datetime = session.scalars(_NOW).one()
-    return moment.astimezone(UTC)
+
+
+class _ServerClock:
+    """PostgreSQL's own clock, so that hosts whose clocks differ agree.
+
+    It is asked once a second, and carried on meanwhile by the clock that nobody sets: never behind
+    the server's, and ahead of it by no more than its answer took.
+    """
+
+    def __init__(self) -> None:
+        self._asked_at = -math.inf
+        self._moment = datetime.min.replace(tzinfo=UTC)
+
+    def now(self, session: Session) -> datetime:
+        asked_at = boot_time()
+        elapsed = asked_at - self._asked_at
+        if elapsed < CLOCK_KEPT_FOR.total_seconds():
+            return self._moment + timedelta(seconds=elapsed)
+        moment: datetime = session.scalars(_NOW).one().astimezone(UTC)
+        if boot_time() - asked_at < CLOCKS_DIFFER_BY.total_seconds():
+            self._asked_at, self._moment = asked_at, moment
+        return moment
+
+
+def now_of(session: Session) -> datetime:
+    """The time that ledger, expiry and TTL go by."""
+    clock: _HostClock | _ServerClock = session.info[_CLOCK]
+    return clock.now(session)
 
 
 def is_outage(error: Exception) -> bool:
@@ -144,7 +185,7 @@ def is_one_of(
     `column.in_` makes a parameter of each, which for a batch costs as much as reading its rows; and
     SQLite would read the whole table if it was analysed once when it was small.
     """
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect_of(session) == "sqlite":
         return column.in_(
             select(func.json_each(json.dumps(list(ids))).table_valued("value").c.value)
         )
@@ -153,14 +194,40 @@ def is_one_of(
 
 def upsert(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that can say what to do on a conflict; both databases write it alike."""
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+    return insert_into(table, dialect_of(session))
 
 
-def _end_idle_transactions(connection: Any, _record: object) -> None:
-    autocommit, connection.autocommit = connection.autocommit, True
-    connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
-    connection.autocommit = autocommit
+def insert_into(table: type[DeclarativeBase], dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """As `upsert`, for statements that are kept."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def dialect_of(session: Session) -> str:
+    """SQLAlchemy's name of the session's database: "sqlite" or "postgresql"."""
+    return session.get_bind().dialect.name
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, record: ConnectionPoolEntry) -> None:
+        autocommit, connection.autocommit = connection.autocommit, True
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+        connection.autocommit = autocommit
+        record.info[_USED_AT] = boot_time()
+
+    @event.listens_for(engine, "checkin")
+    def _on_checkin(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = boot_time()
+
+    # The pool's own pre-ping would be another round trip in front of every transaction.
+    @event.listens_for(engine, "checkout")
+    def _on_checkout(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if boot_time() - record.info[_USED_AT] < PINGED_AFTER.total_seconds():
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # the others have idled through it, too
 
 
 def _prepare_sqlite(engine: Engine) -> None:

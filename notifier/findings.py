@@ -4,18 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import and_, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from notifier import push_services
-from notifier.db import now_of
+from notifier.db import CLOCKS_DIFFER_BY, now_of
 from notifier.models import Subscription
 from notifier.push_services import GoneEndpoint
-
-CLOCKS_DIFFER_BY = timedelta(milliseconds=100)
-"""The most that two workers' ideas of the ledger's time may be apart."""
 
 
 @dataclass(slots=True)

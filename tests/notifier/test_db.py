@@ -1,11 +1,20 @@
 """What the database is asked, and how it goes about it."""
 
+from datetime import timedelta
+
 import pytest
 from publication import Publication
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import OperationalError
 
-from notifier.db import Database, is_one_of
+from notifier import db as db_module
+from notifier.clock import boot_time
+from notifier.db import Database, is_one_of, now_of
 from notifier.models import Subscription
+
+on_postgresql = pytest.mark.parametrize(
+    "database_url", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
+)
 
 
 def test_rows_are_found_by_their_ids(db: Database, publication: Publication) -> None:
@@ -34,3 +43,61 @@ def test_what_sqlite_knows_of_a_small_table_does_not_have_it_read_a_large_one(
         plan = [step.detail for step in steps]
 
     assert "SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)" in plan
+
+
+@on_postgresql
+def test_a_connection_that_has_died_while_it_idled_is_replaced(
+    db: Database, other_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang_up(db, other_db)
+    later = boot_time() + 2
+    monkeypatch.setattr(db_module, "boot_time", lambda: later)
+
+    with db.read() as session:
+        assert session.scalars(select(1)).one() == 1
+
+
+@on_postgresql
+def test_one_that_was_used_a_moment_ago_is_not_tried_before(
+    db: Database, other_db: Database
+) -> None:
+    """That would be another round trip in front of every transaction."""
+    hang_up(db, other_db)
+
+    with pytest.raises(OperationalError), db.read() as session:
+        session.scalars(select(1)).one()
+    with db.read() as session:
+        assert session.scalars(select(1)).one() == 1
+
+
+@on_postgresql
+def test_the_server_is_asked_for_its_time_once_a_second(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    event.listen(
+        db.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, *_: asked.append(statement),
+    )
+    booted_for = 100.0
+    monkeypatch.setattr(db_module, "boot_time", lambda: booted_for)
+    with db.read() as session:
+        first = now_of(session)
+        booted_for += 0.9
+        assert now_of(session) - first == timedelta(seconds=0.9)
+        assert len(asked) == 1
+
+        booted_for += 60
+        assert now_of(session) - first < timedelta(seconds=30), (
+            "it is the server's time that counts"
+        )
+        assert len(asked) == 2
+
+
+def hang_up(db: Database, other_db: Database) -> None:
+    """Have the server end the connection that a database's next transaction would use."""
+    with db.read() as session:
+        backend = session.scalars(text("SELECT pg_backend_pid()")).one()
+    with other_db.read() as session:
+        assert session.scalars(text(f"SELECT pg_terminate_backend({backend}, 5000)")).one()
