@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 import structlog
 from sqlalchemy import and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
-from notifier.db import Database, now_of, upsert
+from notifier.db import Database, dialect_of, insert_into, now_of, upsert
 from notifier.models import Alert, DoubtfulGone, OpenBreaker, ServiceAnswers, Subscription
 from notifier.push.breaker import pause_before_probe
 
@@ -115,28 +117,15 @@ def record_answers(
     for push_service in sorted(answers):  # in one order, so that processes do not deadlock
         endpoints = by_service.get(push_service, [])
         dropped_now = dropped.get(push_service, 0)
-        statement = upsert(session, ServiceAnswers).values(
-            alert_id=alert_id,
-            push_service=push_service,
-            answers=answers[push_service],
-            gone=len(endpoints),
-            dropped=dropped_now,
-        )
-        total, total_gone, total_dropped, doubtful_at = session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[ServiceAnswers.alert_id, ServiceAnswers.push_service],
-                set_={
-                    "answers": ServiceAnswers.answers + statement.excluded.answers,
-                    "gone": ServiceAnswers.gone + statement.excluded.gone,
-                    "dropped": ServiceAnswers.dropped + statement.excluded.dropped,
-                },
-            ).returning(
-                ServiceAnswers.answers,
-                ServiceAnswers.gone,
-                ServiceAnswers.dropped,
-                ServiceAnswers.doubtful_at,
-            )
-        ).one()
+        counts = {
+            "alert_id": alert_id,
+            "push_service": push_service,
+            "answers": answers[push_service],
+            "gone": len(endpoints),
+            "dropped": dropped_now,
+        }
+        added = session.connection().execute(_adding(dialect_of(session)), counts)
+        total, total_gone, total_dropped, doubtful_at = added.one()
         if dropped_now and dropped_now == total_dropped:
             log.warning("messages_dropped", push_service=push_service, alert=alert_id)
         if not endpoints:
@@ -152,6 +141,25 @@ def record_answers(
             _put_aside(session, alert_id, push_service, endpoints)
         else:
             _deactivate(session, endpoints)
+
+
+@cache
+def _adding(dialect: str) -> ReturningInsert[int, int, int, datetime | None]:
+    """The statement that adds to a push service's counts: made once, as it runs so often."""
+    statement = insert_into(ServiceAnswers, dialect)
+    return statement.on_conflict_do_update(
+        index_elements=[ServiceAnswers.alert_id, ServiceAnswers.push_service],
+        set_={
+            "answers": ServiceAnswers.answers + statement.excluded.answers,
+            "gone": ServiceAnswers.gone + statement.excluded.gone,
+            "dropped": ServiceAnswers.dropped + statement.excluded.dropped,
+        },
+    ).returning(
+        ServiceAnswers.answers,
+        ServiceAnswers.gone,
+        ServiceAnswers.dropped,
+        ServiceAnswers.doubtful_at,
+    )
 
 
 def dropped(session: Session, alert_id: int) -> dict[str, int]:
