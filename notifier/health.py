@@ -149,14 +149,11 @@ class ServiceHealth:
 
     def sync(self) -> None:
         """Record openings and closings, and learn of other processes'. Raises SQLAlchemyError."""
-        with self._db.read() as session:
+        with self._db.write() if self._to_record else self._db.read() as session:
+            for record in self._to_record:
+                record(session)
             open_now = push_services.open_breakers(session)
-        if self._to_record:
-            with self._db.write() as session:
-                for record in self._to_record:
-                    record(session)
-                open_now = push_services.open_breakers(session)
-            self._to_record.clear()
+        self._to_record.clear()
         self._take_over(open_now)
 
     def _take_over(self, open_now: dict[str, datetime]) -> None:
