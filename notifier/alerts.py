@@ -2,17 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, case, exists, or_, select, update
+from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from notifier import audience, reached, reactions
 from notifier.audience import Audience
 from notifier.db import now_of
 from notifier.errors import Conflict, NotFound
-from notifier.models import OPEN_STATES, Alert, AlertKind, AlertState, Batch, Level, Story
+from notifier.models import (
+    NOBODY_HOLDS,
+    NOW,
+    OPEN_STATES,
+    Alert,
+    AlertKind,
+    AlertState,
+    Batch,
+    Level,
+    Story,
+)
 
 log = structlog.get_logger()
 
@@ -23,7 +33,16 @@ COUNT_OF_ENDING = {
 }
 """How an alert that ends early counts those whom it has not been sent to."""
 
-_EARLIER, _THEIRS = aliased(Alert), aliased(Batch)  # once, as making them takes milliseconds
+_EARLIER, _THEIRS = aliased(Alert), aliased(Batch)
+
+EARLIER_IS_SENT = exists().where(
+    _EARLIER.story_id == Alert.story_id,
+    _EARLIER.revision < Alert.revision,
+    _THEIRS.alert_id == _EARLIER.id,
+    _THEIRS.is_open,
+    _THEIRS.lease_until > NOW,
+)
+"""The condition that a worker may still be sending an earlier alert of an alert's story."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +153,15 @@ def settle_unheld(session: Session, alert_id: int, state: AlertState) -> None:
     count = getattr(Batch, COUNT_OF_ENDING[state])
     session.execute(
         update(Batch)
-        .where(
-            Batch.alert_id == alert_id,
-            Batch.is_open,
-            or_(Batch.lease_until.is_(None), Batch.lease_until <= now_of(session)),
-        )
+        .where(Batch.alert_id == alert_id, Batch.is_open, NOBODY_HOLDS)
         .values(
             {count: count + Batch.waiting, Batch.waiting: 0, Batch.is_open: False}
             # With a token still there, its holder has died and may have sent more than is known.
             | {Batch.interrupted: or_(Batch.interrupted, Batch.claim_token.is_not(None))}
             | {Batch.claim_token: None, Batch.lease_until: None}
         )
-        .execution_options(synchronize_session=False)
-    )
-
-
-def earlier_is_sent(now: datetime) -> ColumnElement[bool]:
-    """The condition that a worker may still be sending an earlier alert of an alert's story."""
-    return exists().where(
-        _EARLIER.story_id == Alert.story_id,
-        _EARLIER.revision < Alert.revision,
-        _THEIRS.alert_id == _EARLIER.id,
-        _THEIRS.is_open,
-        _THEIRS.lease_until > now,
+        .execution_options(synchronize_session=False),
+        {"now": now_of(session)},
     )
 
 

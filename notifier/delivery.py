@@ -50,6 +50,7 @@ All leases may have run out meanwhile, and who comes back first would send it ag
 ONE_SECOND = timedelta(seconds=1)
 POLL = timedelta(milliseconds=50)
 LOOK_AGAIN_AFTER = timedelta(milliseconds=250)
+HEAR_OTHERS_EVERY = timedelta(milliseconds=250)
 OVERTAKEN_AFTER = ONE_SECOND
 """A batch that goes out slowly is asked so often whether another is to go before its rest."""
 
@@ -79,6 +80,7 @@ class Delivery:
         self._failed_at = -math.inf
         self._look_again_at = 0.0
         self._looked_at = 0.0
+        self._synced_at = -math.inf
         self._keep_going: Callable[[], bool] = lambda: True
         self._call_others: Callable[[], object] = lambda: None
 
@@ -100,6 +102,7 @@ class Delivery:
         self._keep_going = keep_going
         self._call_others = call_others
         self._look_again_at = 0.0
+        self._synced_at = -math.inf
         self._paused = False
         try:
             while True:
@@ -171,7 +174,7 @@ class Delivery:
         if len(self._runs) >= MOST_LEASES or boot_time() < self._look_again_at:
             return False
         self._looked_at = boot_time()
-        self._health.sync()
+        self._sync_health()
         lease = self._next_lease(ahead_of)
         if lease is not None:
             self._runs.insert(0, BatchRun(lease))
@@ -268,8 +271,7 @@ class Delivery:
             if not self._paused:
                 for run in [run for run in self._runs if run.drained]:
                     self._finish(run)
-            if self._health.has_news:
-                self._health.sync()
+            self._sync_health()
         except SQLAlchemyError as error:
             self._pause(error)
             if not going:
@@ -326,7 +328,6 @@ class Delivery:
             if run.lease.closing_as is not None:
                 run.exhausted = True
                 self._recall(run)
-        self._health.sync()
         self._checkpointed_at = boot_time()
         self._checkpoint_took = self._checkpointed_at - started
 
@@ -334,6 +335,13 @@ class Delivery:
     def _needs_saving(lease: Lease) -> bool:
         """Whether a lease has news, or runs out; those with stragglers only seldom do."""
         return lease.has_news or lease.deadline - boot_time() < RENEW_WITHIN.total_seconds()
+
+    def _sync_health(self) -> None:
+        """Tell other processes what has been found out of push services; hear them now and then."""
+        overdue = boot_time() - self._synced_at >= HEAR_OTHERS_EVERY.total_seconds()
+        if overdue or self._health.has_news:
+            self._health.sync()
+            self._synced_at = boot_time()
 
     def _recall(self, run: BatchRun) -> None:
         """Take back what has been handed over for a batch and has not been sent yet."""
@@ -348,8 +356,14 @@ class Delivery:
             if lease.closing_as is not None:
                 lease.settle_rest(COUNT_OF_ENDING[lease.closing_as])
             lease.holds = {name: until.timestamp() for name, until in run.holds.items()}
+            others = [other for other in self._runs if other is not run and not other.lost]
             try:
-                self._ledger.finish(lease, again_in=run.pause(), fruitless=run.fruitless)
+                self._ledger.finish(
+                    lease,
+                    again_in=run.pause(),
+                    fruitless=run.fruitless,
+                    holds_more=any(other.lease.alert.id == lease.alert.id for other in others),
+                )
             except LeaseLost:
                 log.warning("lease_lost", batch=lease.batch_id)
             if lease.closing_as is not None:

@@ -179,12 +179,13 @@ class Ledger:
             .where(
                 Batch.id == batch_id,
                 Batch.claim_token.is_not_distinct_from(previous),
-                backlog.is_due(now),
+                backlog.IS_DUE,
                 exists().where(Alert.id == Batch.alert_id, Alert.state == AlertState.RELEASED),
             )
             .values(values)
             .returning(Batch.id)
-            .execution_options(synchronize_session=False)
+            .execution_options(synchronize_session=False),
+            {"now": now},
         ).one_or_none()
         if failed or won is None:
             return None
@@ -240,13 +241,19 @@ class Ledger:
         return lost
 
     def finish(
-        self, lease: Lease, *, again_in: timedelta = timedelta(), fruitless: bool = False
+        self,
+        lease: Lease,
+        *,
+        again_in: timedelta = timedelta(),
+        fruitless: bool = False,
+        holds_more: bool = False,
     ) -> None:
         """Give a lease back: settled, or to be claimed again after `again_in` by its waiting rest.
 
         Pauses grow with the rounds that were `fruitless`; the first always counts as one, so that
-        batches nobody has begun go before what others have left. Raises LeaseLost when it was not
-        held any more.
+        batches nobody has begun go before what others have left. A caller that `holds_more` of the
+        alert spares the look whether that has ended. Raises LeaseLost when it was not held any
+        more.
         """
         with self._db.write() as session:
             values: dict[str, object] = {"claim_token": None, "lease_until": None}
@@ -262,7 +269,7 @@ class Ledger:
             if not self._save(session, lease, values):
                 raise LeaseLost
             findings.record(session, [(lease.alert.id, lease.findings)])
-        if not lease.waiting:
+        if not lease.waiting and not holds_more:
             with self._db.write() as session:
                 alerts.end_if_settled(session, lease.alert.id)
 

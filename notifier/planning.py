@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
+from sqlalchemy import case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from notifier import alerts, audience, reached
 from notifier.audience import Audience
 from notifier.db import Database, is_outage, now_of
-from notifier.models import OPEN_STATES, Alert, AlertKind, Batch, BatchMembers
+from notifier.models import NOW, OPEN_STATES, Alert, AlertKind, Batch, BatchMembers
 
 BATCHES_A_STEP = 10
 """How many batches are planned in one transaction, so that sending can start on them."""
@@ -21,20 +21,42 @@ RETRY_AFTER_A_FAILURE = timedelta(seconds=2)
 RANKS = dict.fromkeys(AlertKind, 2) | {AlertKind.WITHDRAWAL: 0, AlertKind.CORRECTION: 1}
 """The most urgent kind of alert has the lowest."""
 
+RANK = case(RANKS, value=Alert.kind)
+
+_IS_NOT_RESTING = or_(Alert.plan_not_before.is_(None), Alert.plan_not_before <= NOW)
+_CORRECTS = Alert.kind.in_([kind for kind in AlertKind if kind.corrects])
+
+# Those that have been ended early come last: the rest of their audience is only counted. Whom a
+# correction goes to is known when nobody is sending the earlier alerts any more.
+_PLANNABLE = (
+    select(Alert)
+    .where(Alert.state.in_(OPEN_STATES))
+    .where(Alert.planned_at.is_(None))
+    .where(_IS_NOT_RESTING, or_(~_CORRECTS, ~alerts.EARLIER_IS_SENT))
+    .order_by(
+        Alert.closing_as.is_not(None),
+        RANK,
+        select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery(),
+        Alert.id,
+    )
+)
+"""The alerts that are not wholly planned and may be now, those first that need it most."""
+
+_NEEDIEST = _PLANNABLE.with_only_columns(Alert.id).limit(1)
+_HOW_MANY = select(func.count()).select_from(_PLANNABLE.subquery())
+_SINCE_WHEN = (
+    _PLANNABLE.where(Alert.closing_as.is_(None))
+    .order_by(None)
+    .with_only_columns(func.min(Alert.released_at))
+)
+
 log = structlog.get_logger()
-
-
-def rank() -> ColumnElement[int]:
-    """The rank of an alert, to order by."""
-    return case(RANKS, value=Alert.kind)
 
 
 def plan(db: Database, batch_size: int) -> bool:
     """Plan up to ten batches of the alert that needs it most; False when none can be planned."""
     with db.read() as session:
-        neediest = session.scalars(
-            _plannable(session).with_only_columns(Alert.id).limit(1)
-        ).one_or_none()
+        neediest = session.scalars(_NEEDIEST, {"now": now_of(session)}).one_or_none()
     if neediest is None:
         return False
     try:
@@ -48,7 +70,7 @@ def plan(db: Database, batch_size: int) -> bool:
 
 def plannable(session: Session) -> int:
     """How many alerts wait for somebody to plan them."""
-    return session.scalars(select(func.count()).select_from(_plannable(session).subquery())).one()
+    return session.scalars(_HOW_MANY, {"now": now_of(session)}).one()
 
 
 def waiting_since(session: Session, *, unbegun: bool = False) -> datetime | None:
@@ -56,28 +78,10 @@ def waiting_since(session: Session, *, unbegun: bool = False) -> datetime | None
 
     With `unbegun`, of those only that nobody has planned any batch of.
     """
-    waiting = _plannable(session).where(Alert.closing_as.is_(None)).order_by(None)
+    since = _SINCE_WHEN
     if unbegun:
-        waiting = waiting.where(~exists().where(Batch.alert_id == Alert.id))
-    return session.scalars(waiting.with_only_columns(func.min(Alert.released_at))).one()
-
-
-def _plannable(session: Session) -> Select[Alert]:
-    """The alerts that are not wholly planned and may be now, those first that need it most.
-
-    Those that have been ended early come last: the rest of their audience is only counted. Whom a
-    correction goes to is known when nobody is sending the earlier alerts any more.
-    """
-    planned = select(func.count()).where(Batch.alert_id == Alert.id).scalar_subquery()
-    corrects = Alert.kind.in_([kind for kind in AlertKind if kind.corrects])
-    now = now_of(session)
-    return (
-        select(Alert)
-        .where(Alert.state.in_(OPEN_STATES))
-        .where(Alert.planned_at.is_(None))
-        .where(_is_not_resting(now), or_(~corrects, ~alerts.earlier_is_sent(now)))
-        .order_by(Alert.closing_as.is_not(None), rank(), planned, Alert.id)
-    )
+        since = since.where(~exists().where(Batch.alert_id == Alert.id))
+    return session.scalars(since, {"now": now_of(session)}).one()
 
 
 def _plan(db: Database, alert_id: int, batch_size: int) -> None:
@@ -87,8 +91,8 @@ def _plan(db: Database, alert_id: int, batch_size: int) -> None:
         with db.write() as session:
             alerts.settle_earlier(session, alert)
     with db.write() as session:
-        still = _plannable(session).where(Alert.id == alert_id).with_for_update()
-        locked = session.scalars(still).one_or_none()
+        still = _PLANNABLE.where(Alert.id == alert_id).with_for_update()
+        locked = session.scalars(still, {"now": now_of(session)}).one_or_none()
         if locked is not None:
             _plan_step(session, locked, batch_size)
             locked.plan_failures, locked.plan_error = 0, None
@@ -105,23 +109,20 @@ def _note_failure(db: Database, alert_id: int, error: Exception) -> None:
         # Others that failed with it at the same moment do not count.
         failures = session.scalars(
             update(Alert)
-            .where(Alert.id == alert_id, Alert.planned_at.is_(None), _is_not_resting(now))
+            .where(Alert.id == alert_id, Alert.planned_at.is_(None), _IS_NOT_RESTING)
             .values(
                 plan_failures=Alert.plan_failures + (0 if is_outage(error) else 1),
                 plan_not_before=now + RETRY_AFTER_A_FAILURE,
                 plan_error=words,
             )
             .returning(Alert.plan_failures)
-            .execution_options(synchronize_session=False)
+            .execution_options(synchronize_session=False),
+            {"now": now},
         ).one_or_none()
         if failures is not None and failures >= MOST_FAILURES:
             given_up = update(Alert).where(Alert.id == alert_id).values(planned_at=now)
             session.execute(given_up.execution_options(synchronize_session=False))
     log.error("planning_failed", alert=alert_id, failures=failures, error=words)
-
-
-def _is_not_resting(now: datetime) -> ColumnElement[bool]:
-    return or_(Alert.plan_not_before.is_(None), Alert.plan_not_before <= now)
 
 
 def _plan_step(session: Session, alert: Alert, batch_size: int) -> None:

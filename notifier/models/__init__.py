@@ -10,8 +10,8 @@ from notifier.models.alert import (
     ReactionCount,
 )
 from notifier.models.article import Article, ArticleStatus, Story, topic_of
-from notifier.models.base import Base
-from notifier.models.batch import COUNTS, Batch, BatchMembers
+from notifier.models.base import NOW, Base
+from notifier.models.batch import COUNTS, IS_HELD, NOBODY_HOLDS, Batch, BatchMembers
 from notifier.models.heartbeat import Heartbeat, Program
 from notifier.models.push_service import DoubtfulGone, OpenBreaker, ServiceAnswers
 from notifier.models.subscription import (
@@ -25,6 +25,9 @@ from notifier.models.subscription import (
 
 __all__ = [
     "COUNTS",
+    "IS_HELD",
+    "NOBODY_HOLDS",
+    "NOW",
     "OPEN_STATES",
     "Alert",
     "AlertKind",

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy import JSON, Boolean, CheckConstraint, ForeignKey, Index, Integer, String, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from notifier.models.base import Base, Bitset, DescendingIds, UtcDateTime
+from notifier.models.base import NOW, Base, Bitset, DescendingIds, UtcDateTime
 from notifier.models.subscription import RowId
 
 COUNTS = ("accepted", "gone", "rejected", "expired", "left", "stopped", "superseded", "failed")
@@ -68,6 +68,12 @@ class Batch(Base):
     waiting_at_claim: Mapped[int] = mapped_column(Integer, default=0)
     futile_claims: Mapped[int] = mapped_column(Integer, default=0)
     last_error: Mapped[str | None] = mapped_column(String(200))
+
+
+IS_HELD = Batch.lease_until > NOW
+"""The condition that a worker holds a batch."""
+
+NOBODY_HOLDS = or_(Batch.lease_until.is_(None), Batch.lease_until <= NOW)
 
 
 class BatchMembers(Base):
