@@ -58,7 +58,7 @@ def prepare(order: Order, _form: str) -> Callable[[Subscriptions], list[int]]:
                 sender.submit(None, target, message)
                 target = next(left, None)
             for _, outcome in sender.poll(POLL):
-                statuses.append(201 if outcome == Accepted() else 0)
+                statuses.append(201 if isinstance(outcome, Accepted) else 0)
         return statuses
 
     return send
