@@ -67,7 +67,9 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            self.engine = create_engine(parsed, hide_parameters=True)
+            self.engine = create_engine(
+                parsed, hide_parameters=True, json_deserializer=_json_or_none
+            )
             _prepare_sqlite(self.engine)
         else:
             self.engine = create_engine(
@@ -205,6 +207,14 @@ def insert_into(table: type[DeclarativeBase], dialect: str) -> postgresql.Insert
 def dialect_of(session: Session) -> str:
     """SQLAlchemy's name of the session's database: "sqlite" or "postgresql"."""
     return session.get_bind().dialect.name
+
+
+def _json_or_none(text: str) -> Any:
+    """None when a file's damage has reached the JSON: the row's other columns can still be read."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _prepare_postgresql(engine: Engine) -> None:

@@ -10,7 +10,16 @@ import pytest
 from ledger_steps import plan_all
 from newsroom import Newsroom
 from publication import HOUR
-from sqlalchemy import Connection, ExceptionContext, delete, event, select, text, update
+from sqlalchemy import (
+    Connection,
+    ExceptionContext,
+    delete,
+    event,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -380,6 +389,24 @@ def test_a_batch_whose_pauses_are_damaged_fails_and_hurts_no_other(newsroom: New
     deliver_in_spite_of_crashes(newsroom)
 
     assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 40, "failed": 20}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("column", ["holds", "seconds_to_accept"])
+def test_a_batch_whose_row_holds_no_json_fails_and_hurts_no_other(
+    newsroom: Newsroom, column: str
+) -> None:
+    """PostgreSQL stores nothing that is no JSON."""
+    alert = release_in_three_batches(newsroom)
+    damaged = newsroom.batches(alert.id)[0]
+    with newsroom.db.write() as session:
+        broken = {column: literal_column("'{'")}
+        session.execute(update(Batch).where(Batch.id == damaged.id).values(broken))
+
+    deliver_in_spite_of_crashes(newsroom)
+
+    assert newsroom.counts(alert.id) == {"audience": 60, "accepted": 40, "failed": 20}
+    assert newsroom.batch(damaged.id).last_error is not None
 
 
 def test_a_crash_while_settling_keeps_what_other_batches_have_sent(newsroom: Newsroom) -> None:
