@@ -36,7 +36,7 @@ RENEW_WITHIN = timedelta(seconds=9)
 """With less lease left a checkpoint renews it, though there is nothing new to record."""
 
 SENDS_A_CHECKPOINT = 50
-CHECKPOINT_SHARE = 20  # a checkpoint may take one part in twenty of the time
+CHECKPOINT_SHARE = 30  # a checkpoint may take one part in thirty of the time
 CHECKPOINT_AFTER = timedelta(milliseconds=250)
 LONGEST_UNSAVED = timedelta(milliseconds=500)
 """What a killed process has sent since its last checkpoint comes twice, so not for longer."""

@@ -19,6 +19,8 @@ LONGEST_HOLD = timedelta(minutes=1)
 ALL_REFUSED = 20
 """So many readers refused, and nobody taken between them: where few are asked, these are all."""
 
+_BAD, _TAKEN = Rejected | Unreachable, Accepted | Gone  # once, not for every answer
+
 _MOST_ENDPOINTS = 10_000  # by then, the first of them have long been recorded
 
 log = structlog.get_logger()
@@ -120,7 +122,7 @@ class ServiceHealth:
         self._note_refusal(
             push_service, outcome, is_new=not refused_before, is_recent=refused_lately
         )
-        bad = isinstance(outcome, Rejected | Unreachable)
+        bad = isinstance(outcome, _BAD)
         if push_service in self._probing:
             self._probing.discard(push_service)
             self._probe_answered(push_service, outcome if bad else None)
@@ -180,7 +182,7 @@ class ServiceHealth:
     def _note_refusal(
         self, push_service: str, outcome: Outcome, *, is_new: bool, is_recent: bool
     ) -> None:
-        if isinstance(outcome, Accepted | Gone):
+        if isinstance(outcome, _TAKEN):
             self._refused_in_a_row[push_service] = 0
             self._newly_refused_in_a_row[push_service] = 0
         elif isinstance(outcome, Rejected):
