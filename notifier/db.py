@@ -150,18 +150,17 @@ class _ServerClock:
     """
 
     def __init__(self) -> None:
-        self._asked_at = -math.inf
-        self._moment = datetime.min.replace(tzinfo=UTC)
+        self._known = (-math.inf, datetime.min.replace(tzinfo=UTC))  # together: web has threads
 
     def now(self, session: Session) -> datetime:
-        asked_at = boot_time()
-        elapsed = asked_at - self._asked_at
-        if elapsed < CLOCK_KEPT_FOR.total_seconds():
-            return self._moment + timedelta(seconds=elapsed)
-        moment: datetime = session.scalars(_NOW).one().astimezone(UTC)
-        if boot_time() - asked_at < CLOCKS_DIFFER_BY.total_seconds():
-            self._asked_at, self._moment = asked_at, moment
-        return moment
+        now = boot_time()
+        asked_at, moment = self._known
+        if now - asked_at < CLOCK_KEPT_FOR.total_seconds():
+            return moment + timedelta(seconds=now - asked_at)
+        answered: datetime = session.scalars(_NOW).one().astimezone(UTC)
+        if boot_time() - now < CLOCKS_DIFFER_BY.total_seconds():
+            self._known = (now, answered)
+        return answered
 
 
 def now_of(session: Session) -> datetime:
