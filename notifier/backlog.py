@@ -14,7 +14,6 @@ from notifier.models import IS_HELD, NOBODY_HOLDS, NOW, Alert, AlertKind, AlertS
 
 _CONTENDED = 8  # from how many due batches a worker picks one, so that workers seldom collide
 
-
 IS_DUE = and_(Batch.is_open, Batch.not_before <= NOW, NOBODY_HOLDS)
 """The condition that a batch is open, its time has come, and no lease on it runs."""
 

@@ -59,9 +59,11 @@ def test_a_connection_that_has_died_while_it_idled_is_replaced(
 
 @on_postgresql
 def test_one_that_was_used_a_moment_ago_is_not_tried_before(
-    db: Database, other_db: Database
+    db: Database, other_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That would be another round trip in front of every transaction."""
+    now = boot_time()
+    monkeypatch.setattr(db_module, "boot_time", lambda: now)
     hang_up(db, other_db)
 
     with pytest.raises(OperationalError), db.read() as session:
@@ -74,12 +76,7 @@ def test_one_that_was_used_a_moment_ago_is_not_tried_before(
 def test_the_server_is_asked_for_its_time_once_a_second(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    event.listen(
-        db.engine,
-        "before_cursor_execute",
-        lambda _c, _cursor, statement, *_: asked.append(statement),
-    )
+    asked = statements(db)
     booted_for = 100.0
     monkeypatch.setattr(db_module, "boot_time", lambda: booted_for)
     with db.read() as session:
@@ -93,6 +90,33 @@ def test_the_server_is_asked_for_its_time_once_a_second(
             "it is the server's time that counts"
         )
         assert len(asked) == 2
+
+
+@on_postgresql
+def test_a_time_that_was_long_on_its_way_is_not_carried_on(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be ahead of the server's by as much."""
+    asked = statements(db)
+    with db.read() as session:
+        session.connection()
+        booted_for = iter([100.0, 100.2, 100.3, 100.35, 100.4])  # before and after the questions
+        monkeypatch.setattr(db_module, "boot_time", lambda: next(booted_for))
+        for questions in (1, 2, 2):
+            now_of(session)
+            assert len(asked) == questions
+        monkeypatch.undo()
+
+
+def statements(db: Database) -> list[str]:
+    """What the database is asked from now on."""
+    asked: list[str] = []
+    event.listen(
+        db.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, *_: asked.append(statement),
+    )
+    return asked
 
 
 def hang_up(db: Database, other_db: Database) -> None:
