@@ -58,27 +58,23 @@ def read(session: Session, lease: Lease) -> Waiting:
         wanting: ColumnElement[bool] = Subscription.gone_at.is_(None)
     else:
         wanting = audience.wants(Audience.of(lease.alert), now)
-    rows = (
-        session.connection()
-        .execute(  # plain rows: making objects of them takes longer
-            select(
-                Subscription.id,
-                Subscription.endpoint_hash,
-                Subscription.push_service,
-                Subscription.endpoint,
-                Subscription.p256dh,
-                Subscription.auth,
-                Subscription.vapid_key_id,
-                Subscription.rejected_at,
-                Subscription.hold_until,
-            )
-            .where(is_one_of(session, Subscription.id, bits), wanting)
-            .order_by(Subscription.id.desc())
+    found = session.connection().execute(  # plain rows: making objects of them takes longer
+        select(
+            Subscription.id,
+            Subscription.endpoint_hash,
+            Subscription.push_service,
+            Subscription.endpoint,
+            Subscription.p256dh,
+            Subscription.auth,
+            Subscription.vapid_key_id,
+            Subscription.rejected_at,
+            Subscription.hold_until,
         )
-        .all()
+        .where(is_one_of(session, Subscription.id, bits), wanting)
+        .order_by(Subscription.id.desc())
     )
     waiting = Waiting()
-    for row in rows:
+    for row in found.all():
         row_id, endpoint_hash, push_service, endpoint, p256dh, auth, key_id, *times = row
         rejected_at, hold_until = times
         bit = bits.pop(row_id)
