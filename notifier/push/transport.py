@@ -89,13 +89,11 @@ class Transport:
         self._driven_at = -math.inf  # when libcurl was last given time to work
         self._queued = 0  # for hosts that take no more now
         self._answered_at: dict[int, float] = {}  # by libcurl's number of the connection
-        self._timer_at = math.inf
         self._selector = selectors.DefaultSelector()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, connections_per_host)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def __enter__(self) -> Self:
         return self
@@ -225,6 +223,8 @@ class Transport:
         """Note that a request is over; those that waited for its answer go, or fail as it did."""
         host = exchange.host
         host.in_flight -= 1
+        if not host.queue:
+            return
         now = time.monotonic()
         has_failed = has_failed and not host.is_known(now)
         while host.queue and host.takes_more(now):
@@ -239,8 +239,12 @@ class Transport:
 
         Returns how many seconds were spent waiting.
         """
+        # Asked for here: a timer function would be called for every request.
+        timeout = self._multi.timeout()  # milliseconds, -1 for none
         started = time.monotonic()
-        events_by_key = self._selector.select(max(0.0, min(until, self._timer_at) - started))
+        if timeout >= 0:
+            until = min(until, started + timeout / 1000)
+        events_by_key = self._selector.select(max(0.0, until - started))
         self._driven_at = time.monotonic()
         waited = self._driven_at - started
         for key, events in events_by_key:
@@ -250,8 +254,7 @@ class Transport:
             if events & selectors.EVENT_WRITE:
                 ready |= pycurl.CSELECT_OUT
             self._multi.socket_action(key.fd, ready)
-        if time.monotonic() >= self._timer_at:
-            self._timer_at = math.inf
+        if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         return waited
 
@@ -317,9 +320,6 @@ class Transport:
             self._selector.modify(descriptor, _INTERESTS[what])
         else:
             self._selector.register(descriptor, _INTERESTS[what])
-
-    def _set_timer(self, milliseconds: int) -> None:
-        self._timer_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
 
 def _milliseconds(duration: timedelta) -> int:
