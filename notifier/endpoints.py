@@ -34,6 +34,7 @@ _HOST_SUFFIXES = {
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
+_PLAIN_CHARACTERS = bytes(set(range(ord("!"), ord("~") + 1)) - set(b"\\?#"))
 _MOST_KNOWN = 1024
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -167,8 +168,7 @@ def _is_plain(url: str) -> bool:
     return (
         len(url) <= MAX_URL_LENGTH
         and url.isascii()
-        and url.isprintable()
-        and not (" " in url or "\\" in url or "?" in url or "#" in url)
+        and not url.encode().translate(None, delete=_PLAIN_CHARACTERS)
     )
 
 

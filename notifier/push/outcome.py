@@ -71,6 +71,9 @@ class Unreachable:
     ambiguous: bool = False
 
 
+_ACCEPTED = Accepted()  # nearly all of them
+_DROPPED = Accepted(dropped=True)
+
 Outcome = Accepted | Gone | Throttled | Rejected | Unreachable
 
 
@@ -90,7 +93,7 @@ def outcome_of(answer: Answer, push_service: str, now: datetime) -> Outcome:
     if status < 300:
         if wns_status == "channelthrottled":  # a success in name only: it was not queued
             return Throttled(retry_after_of(answer, now))
-        return Accepted(dropped=wns_status == "dropped")
+        return _DROPPED if wns_status == "dropped" else _ACCEPTED
     if status in (404, 410):
         return Gone()
     if status >= 500 or status in _ASKS_FOR_ANOTHER_TRY:

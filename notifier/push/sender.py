@@ -133,8 +133,8 @@ class Sender(Generic[TokenT]):
         self._not_sent.clear()
         answers = self._transport.poll(timedelta(0) if outcomes else wait)
         now = now or datetime.now(UTC)
-        for sending, answer in answers:
-            sending = cast("_Sending[TokenT]", sending)  # nobody else uses our transport
+        # Nobody else uses our transport.
+        for sending, answer in cast("list[tuple[_Sending[TokenT], Answer]]", answers):
             outcomes.append((sending.token, self._settle(sending, answer, now)))
         return outcomes
 

@@ -35,6 +35,10 @@ RELOADED_AFTER = timedelta(seconds=10)
 MAX_TOKENS = 4096
 """Tokens kept at a time. Apple and Microsoft have many hosts, and readers name them."""
 
+# In seconds: they are compared for every message.
+_TOKEN_LIFETIME = TOKEN_LIFETIME.total_seconds()
+_RENEWED_BEFORE_END = RENEWED_BEFORE_END.total_seconds()
+
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PUBLIC_HOST = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9_+'/=~^-]+(?:\.[A-Za-z0-9_+'/=~^-]+)*")
@@ -160,7 +164,7 @@ class VapidSigner:
         if token is not None:
             left = token.expires_at - time.time()
             # Too much left means that the clock was set back: the token would look forged.
-            if RENEWED_BEFORE_END.total_seconds() < left <= TOKEN_LIFETIME.total_seconds():
+            if _RENEWED_BEFORE_END < left <= _TOKEN_LIFETIME:
                 return token.header
         return self._sign(key_id, origin)
 
@@ -183,7 +187,7 @@ class VapidSigner:
                 "The subscription was made with a VAPID key that is not here."
             )
         now = time.time()
-        expires_at = int(now + TOKEN_LIFETIME.total_seconds())
+        expires_at = int(now + _TOKEN_LIFETIME)
         claims = {"aud": origin, "exp": expires_at, "sub": self._subject}
         jwt = py_vapid.jwt.sign(claims, key.private_key)
         header = f"vapid t={jwt},k={key.application_server_key}"
