@@ -5,6 +5,7 @@ import gzip
 import http.server
 import multiprocessing
 import os
+import selectors
 import socket
 import threading
 import time
@@ -341,6 +342,23 @@ def test_polling_waits_no_longer_than_told(push_server: ScriptedServer) -> None:
             assert transport.poll(duration) == []
         push_server.released.set()
         assert wait_for(transport, 1) == [(1, Answer(201))]
+
+
+def test_waiting_for_an_answer_is_sleep(
+    push_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+    select = selectors.DefaultSelector.select
+
+    def noted(self: selectors.DefaultSelector, timeout: float | None = None) -> object:
+        waits.append(timeout)
+        return select(self, timeout)
+
+    monkeypatch.setattr(selectors.DefaultSelector, "select", noted)
+    with Transport(timeout=timedelta(milliseconds=300)) as transport:
+        answer = post(transport, push_server.hold("/slow"))
+    assert answer == Answer(None, request_written=True, error="OPERATION_TIMEDOUT")
+    assert len(waits) < 30  # a handful; polling without sleep would take thousands
 
 
 def test_closing_in_the_middle_leaves_nothing_open(push_server: ScriptedServer) -> None:
