@@ -36,6 +36,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
 _PLAIN_CHARACTERS = bytes(set(range(ord("!"), ord("~") + 1)) - set(b"\\?#"))
 _MOST_KNOWN = 1024
+_AFTER_SCHEME = len("https://")
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
     r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -78,7 +79,7 @@ class EndpointPolicy:
         what is wrong without repeating the URL.
         """
         # A shorter way to what is found below, as this stands in front of every send.
-        end_of_origin = url.find("/", len("https://"))
+        end_of_origin = url.find("/", _AFTER_SCHEME)
         if end_of_origin > 0 and _is_plain(url):
             origin = url[:end_of_origin]
             known = self._known.get(origin)

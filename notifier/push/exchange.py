@@ -9,11 +9,12 @@ import pycurl
 from notifier.push.hosts import Host
 from notifier.push.outcome import Answer
 
-MAX_ANSWER = 16 * 1024
-"""Bytes of an answer, headers and body, that are read before it is cut off."""
+MAX_BODY = 16 * 1024
+"""Bytes of an answer's body that are read before it is cut off; libcurl cuts off its headers."""
 
-_FIRST_LETTERS = frozenset((b"R", b"r", b"X", b"x", b"H"))  # Retry-After, X-WNS-Status, HTTP/
-_ERROR_NAMES = {
+_NONE_OF_LIBCURLS_OWN = ("User-Agent:", "Accept:")  # a name without a value takes a header out
+_FIRST_LETTERS = frozenset(b"RrXxH")  # of Retry-After, X-WNS-Status and HTTP/
+_ERROR_NAMES = {100: "TOO_LARGE"} | {  # which pycurl has no name for
     getattr(pycurl, name): name.removeprefix("E_")
     for name in sorted(dir(pycurl), reverse=True)  # of synonyms, the first in the alphabet
     if name.startswith("E_") and not name.startswith(("E_FTP_", "E_MULTI_"))
@@ -35,16 +36,15 @@ class Exchange:
     """
 
     __slots__ = (
+        "_answer_lines",
         "curl",
         "headers",
         "host",
         "may_share",
         "received",
         "request",
-        "retry_after",
         "sent_at",
         "token",
-        "wns_status",
     )
 
     def __init__(self, options: Sequence[tuple[int, object]]) -> None:
@@ -54,7 +54,10 @@ class Exchange:
         self.sent_at = -math.inf
         for option, value in options:
             self.curl.setopt(option, value)
-        self.curl.setopt(pycurl.HEADERFUNCTION, self._read_header)
+        # Not a function of ours: it is called for every line of every answer. libcurl ends an
+        # answer with more than 300 KB of headers, of HTTP/2 with more than 64 KB.
+        self._answer_lines: list[bytes] = []
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._answer_lines.append)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._read_body)
 
     def prepare(self, token: object, request: PushRequest, host: Host[Self]) -> None:
@@ -63,8 +66,7 @@ class Exchange:
         self.request = request
         self.host = host
         self.received = 0
-        self.retry_after: str | None = None
-        self.wns_status: str | None = None
+        self._answer_lines.clear()
         self.curl.setopt(pycurl.URL, request.url)
         if host.multiplexes is not self.may_share:
             # Wait to share a connection that is being made, but only where HTTP/2 may come of it:
@@ -73,13 +75,13 @@ class Exchange:
             self.may_share = host.multiplexes
         # Most requests carry the headers of the one before, and libcurl has kept those.
         if request.headers is not self.headers:
-            self.curl.setopt(pycurl.HTTPHEADER, request.headers)
+            self.curl.setopt(pycurl.HTTPHEADER, (*request.headers, *_NONE_OF_LIBCURLS_OWN))
             self.headers = request.headers
         self.curl.setopt(pycurl.POSTFIELDS, request.body)
 
     def came_over_http2(self) -> bool:
         """Whether the answer came over a connection that carries many requests at once."""
-        return bool(self.curl.getinfo(pycurl.INFO_HTTP_VERSION) >= pycurl.CURL_HTTP_VERSION_2_0)
+        return self._answer_lines[0].startswith(b"HTTP/2")
 
     def answer(self, error_number: int | None) -> Answer:
         """What came of the request; `error_number` is libcurl's, None when all went well."""
@@ -88,27 +90,30 @@ class Exchange:
         if error_number is not None:
             error = _ERROR_NAMES.get(error_number, f"CURLE_{error_number}")
         if status >= 200:
-            return Answer(status, self.retry_after, self.wns_status, True, error)
+            retry_after, wns_status = self._headers_that_matter()
+            return Answer(status, retry_after, wns_status, True, error)
         written = self.curl.getinfo(pycurl.SIZE_UPLOAD_T) >= len(self.request.body)
         return Answer(None, request_written=written, error=error)
 
-    def _read_header(self, line: bytes) -> int | None:
-        """Note what matters of one header line; 0 breaks off, None goes on."""
-        self.received += len(line)
-        if self.received > MAX_ANSWER:
-            return 0
-        if line[:1] in _FIRST_LETTERS:  # most lines are spared a closer look
+    def _headers_that_matter(self) -> tuple[str | None, str | None]:
+        """The final answer's Retry-After and X-WNS-Status."""
+        retry_after: str | None = None
+        wns_status: str | None = None
+        for line in self._answer_lines:
+            if line[0] not in _FIRST_LETTERS:  # most lines are spared a closer look
+                continue
+            if line.startswith(b"HTTP/"):  # what came before was an interim answer's
+                retry_after = wns_status = None
+                continue
             name, _, value = line.partition(b":")
             match name.lower():
                 case b"retry-after":
-                    self.retry_after = value.strip().decode("latin-1")
+                    retry_after = value.strip().decode("latin-1")
                 case b"x-wns-status":
-                    self.wns_status = value.strip().decode("latin-1")
-                case _ if line.startswith(b"HTTP/"):  # what came before was an interim answer's
-                    self.retry_after = self.wns_status = None
-        return None
+                    wns_status = value.strip().decode("latin-1")
+        return retry_after, wns_status
 
     def _read_body(self, data: bytes) -> int:
         """Throw a part of the body away; returns how much was taken, 0 to break off."""
         self.received += len(data)
-        return len(data) if self.received <= MAX_ANSWER else 0
+        return len(data) if self.received <= MAX_BODY else 0

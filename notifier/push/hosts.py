@@ -10,6 +10,7 @@ PRIMED_FOR = timedelta(seconds=10)
 
 _PRIMED_SECONDS = PRIMED_FOR.total_seconds()  # asked for every request
 _REMEMBERED_HOSTS = 1024
+_AFTER_SCHEME = len("https://")
 
 RequestT = TypeVar("RequestT")
 
@@ -56,7 +57,7 @@ class Hosts(Generic[RequestT]):
 
     def of(self, url: str) -> Host[RequestT]:
         """The host of a URL, https or http."""
-        origin = url[: url.find("/", len("https://"))]
+        origin = url[: url.find("/", _AFTER_SCHEME)]
         host = self._by_origin.get(origin)
         if host is None:
             if len(self._by_origin) >= _REMEMBERED_HOSTS:

@@ -123,8 +123,6 @@ class Transport:
         """
         if self.free <= 0:
             raise RuntimeError("as many requests are in flight as the transport allows")
-        if os.getpid() != self._pid:
-            raise RuntimeError("the transport was made before a fork and belongs to the parent")
         exchange = self._idle.pop() if self._idle else Exchange(self._options)
         try:
             exchange.prepare(token, request, self._hosts.of(request.url))
@@ -161,7 +159,10 @@ class Transport:
         """Send and receive until there are answers, for at most `wait`.
 
         Returns the answers with the tokens of their requests; at once when nothing is in flight.
+        Raises RuntimeError in another process than the one that made the transport.
         """
+        if os.getpid() != self._pid:
+            raise RuntimeError("the transport was made before a fork and belongs to the parent")
         answers, self._given_up = self._given_up, []
         if not self._busy:
             return answers  # then nothing is queued either: it waits for one that is busy
