@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-from notifier.endpoints import EndpointPolicy
+from notifier.endpoints import Endpoint, EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
 from notifier.push.exchange import PushRequest
 from notifier.push.message import encrypt
@@ -24,6 +24,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SUSPECT_OURSELVES = frozenset({400, 401, 403})
 
 TokenT = TypeVar("TokenT")
+_Sending = tuple[TokenT, Endpoint, int]  # what the transport hands back: with the VAPID key's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,6 @@ class Message:
         object.__setattr__(self, "headers", tuple(headers))
 
 
-class _Sending(NamedTuple, Generic[TokenT]):
-    """What is in flight: the caller's token, and whom it went to."""
-
-    token: TokenT
-    push_service: str
-    origin: str
-    vapid_key_id: int
-
-
 class Sender(Generic[TokenT]):
     """Sends messages to targets and says what became of each, in the order that answers come.
 
@@ -91,51 +83,47 @@ class Sender(Generic[TokenT]):
         self._transport = transport
         self._signer = signer
         self._policy = policy
+        self._new: list[tuple[TokenT, Target, Message]] = []
         self._not_sent: list[TokenT] = []
         self._known_headers: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
 
     @property
     def in_flight(self) -> int:
         """How many messages have been submitted whose outcomes `poll` has not handed back."""
-        return self._transport.in_flight + len(self._not_sent)
+        return self._transport.in_flight + len(self._new) + len(self._not_sent)
 
     @property
     def free(self) -> int:
         """How many messages may be submitted now."""
-        return self._transport.free - len(self._not_sent)
+        return self._transport.free - len(self._new) - len(self._not_sent)
 
     def submit(self, token: TokenT, target: Target, message: Message) -> None:
-        """Encrypt, sign and send; `poll` will hand back `token` with the outcome.
+        """Send a message; `poll` will hand back `token` with the outcome.
 
-        A target that must not be sent to does not raise: its outcome is NOT_SENT. Raises
-        RuntimeError when none is free.
+        A target that must not be sent to does not raise: its outcome is NOT_SENT. Nothing is done
+        before the next `poll`. Raises RuntimeError when none is free.
         """
         if self.free <= 0:
             raise RuntimeError("as many messages are in flight as the transport allows")
-        try:
-            endpoint = self._policy.check(target.endpoint)
-            body = encrypt(message.padded, target.p256dh, target.auth)
-            authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
-        except (NotifierError, ValueError):
-            self._not_sent.append(token)
-            return
-        sending = _Sending(token, endpoint.push_service, endpoint.origin, target.vapid_key_id)
-        headers = self._headers(message, authorization)
-        self._transport.submit(sending, PushRequest(endpoint.url, headers, body))
+        self._new.append((token, target, message))
 
     def poll(self, wait: timedelta, now: datetime | None = None) -> list[tuple[TokenT, Outcome]]:
-        """Send and receive until there are outcomes, for at most `wait`.
+        """Encrypt, sign, send and receive until there are outcomes, for at most `wait`.
 
         Returns the outcomes with their tokens; at once when nothing is in flight. Dates that
         answers name are taken to be after `now`, by this machine's clock if it is not given.
         """
+        self._send_new()
         outcomes: list[tuple[TokenT, Outcome]] = [(token, NOT_SENT) for token in self._not_sent]
         self._not_sent.clear()
         answers = self._transport.poll(timedelta(0) if outcomes else wait)
         now = now or datetime.now(UTC)
-        # Nobody else uses our transport.
-        for sending, answer in cast("list[tuple[_Sending[TokenT], Answer]]", answers):
-            outcomes.append((sending.token, self._settle(sending, answer, now)))
+        for (token, endpoint, vapid_key_id), answer in cast(  # nobody else uses our transport
+            "list[tuple[_Sending[TokenT], Answer]]", answers
+        ):
+            if answer.status in _SUSPECT_OURSELVES:
+                self._signer.resign(vapid_key_id, endpoint.origin)
+            outcomes.append((token, outcome_of(answer, endpoint.push_service, now)))
         return outcomes
 
     def recall(self, which: Callable[[TokenT], bool]) -> list[TokenT]:
@@ -143,13 +131,43 @@ class Sender(Generic[TokenT]):
 
         Returns their tokens.
         """
-        sendings = self._transport.recall(lambda one: which(cast("_Sending[TokenT]", one).token))
-        return [cast("_Sending[TokenT]", one).token for one in sendings]
+        recalled = [token for token, *_ in self._new if which(token)]
+        self._new = [new for new in self._new if not which(new[0])]
+        sendings = self._transport.recall(lambda one: which(cast("_Sending[TokenT]", one)[0]))
+        return recalled + [cast("_Sending[TokenT]", one)[0] for one in sendings]
 
     def close(self) -> None:
         """Abandon what is in flight and close the transport."""
+        self._new.clear()
         self._not_sent.clear()
         self._transport.close()
+
+    def _send_new(self) -> None:
+        """Encrypt and sign all that is new, and only then hand all of it to the transport.
+
+        Encryption fills the processor's caches, and what comes between two encryptions would take
+        longer than it does by itself.
+        """
+        new, self._new = self._new, []
+        requests: list[tuple[_Sending[TokenT], PushRequest]] = []
+        try:
+            for token, target, message in new:
+                try:
+                    endpoint, request = self._request(target, message)
+                except (NotifierError, ValueError):
+                    self._not_sent.append(token)
+                else:
+                    requests.append(((token, endpoint, target.vapid_key_id), request))
+        finally:  # whatever is wrong with one, those before it go
+            for sending, request in requests:
+                self._transport.submit(sending, request)
+
+    def _request(self, target: Target, message: Message) -> tuple[Endpoint, PushRequest]:
+        endpoint = self._policy.check(target.endpoint)
+        body = encrypt(message.padded, target.p256dh, target.auth)
+        authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
+        headers = self._headers(message, authorization)
+        return endpoint, PushRequest(endpoint.url, headers, body)
 
     def _headers(self, message: Message, authorization: str) -> tuple[str, ...]:
         """A request's headers; the same object as long as nothing in them changes.
@@ -164,8 +182,3 @@ class Sender(Generic[TokenT]):
             headers = (*message.headers, f"Authorization: {authorization}")
             self._known_headers[key] = headers
         return headers
-
-    def _settle(self, sending: _Sending[TokenT], answer: Answer, now: datetime) -> Outcome:
-        if answer.status in _SUSPECT_OURSELVES:
-            self._signer.resign(sending.vapid_key_id, sending.origin)
-        return outcome_of(answer, sending.push_service, now)

@@ -168,6 +168,30 @@ def test_bad_rows_count_as_in_flight_until_they_are_polled(push_server: Scripted
     sender.close()
 
 
+def test_a_row_that_crashes_the_poll_takes_none_with_it_that_came_before(
+    sender: Sender, push_server: ScriptedServer
+) -> None:
+    sender.submit(1, target(push_server.origin + "/first"), MESSAGE)
+    sender.submit(2, replace(target(push_server.origin + "/x"), auth=None), MESSAGE)  # type: ignore[arg-type]
+    sender.submit(3, target(push_server.origin + "/last"), MESSAGE)
+    with pytest.raises(TypeError):
+        sender.poll(timedelta(seconds=10))
+    outcomes: list[tuple[object, Outcome]] = []
+    while sender.in_flight:
+        outcomes += sender.poll(timedelta(seconds=10))
+    assert outcomes == [(1, Accepted())]
+    assert [request.path for request in push_server.received] == ["/first"]
+
+
+def test_what_no_poll_has_sent_can_be_recalled(sender: Sender, push_server: ScriptedServer) -> None:
+    for number in range(4):
+        sender.submit(number, target(f"{push_server.origin}/{number}"), MESSAGE)
+    assert sender.recall(lambda number: number != 2) == [0, 1, 3]
+    assert (sender.in_flight, sender.free) == (1, 9)
+    assert sender.poll(timedelta(seconds=10)) == [(2, Accepted())]
+    assert [request.path for request in push_server.received] == ["/2"]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refusal_makes_us_sign_afresh_at_most_once_a_minute(
     push_server: ScriptedServer, status: int
