@@ -92,7 +92,7 @@ def _candidates(take_over: bool, ahead_of: AlertKind | None) -> tuple[Select[int
         rank, its_rank = planning.RANK, planning.RANKS[ahead_of]
         free = and_(free, or_(rank < its_rank, and_(rank == its_rank, is_left_over)))
     served = (
-        select(func.count())
+        select(func.coalesce(func.sum(Batch.size), 0))
         .where(Batch.alert_id == Alert.id, or_(~Batch.is_open, IS_HELD))
         .scalar_subquery()
     )

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 MOST_LEASES = 32
 """Batches held at once, so that some answers that take seconds do not stall the next batches.
 
-With one answer in a thousand slow, about every batch has one, and a process starts four a second.
+With one answer in a thousand slow, about every batch has two, and a process starts three a second.
 """
 
 RENEW_WITHIN = timedelta(seconds=9)

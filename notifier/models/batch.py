@@ -16,7 +16,7 @@ _QUOTED = [f'"{name}"' for name in COUNTS]  # "left" is a word of SQL
 
 
 class Batch(Base):
-    """Up to 1,000 subscriptions of one alert: what is claimed, checkpointed and resumed.
+    """Up to 2,000 subscriptions of one alert: what is claimed, checkpointed and resumed.
 
     Bit i of `settled_bits` and `accepted_bits` is the i-th id of the batch; `lowest_id` is its
     last. `uncertain_bits` are those who may have got the message though nobody saw it accepted:

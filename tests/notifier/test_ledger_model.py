@@ -44,7 +44,7 @@ from notifier.ledger import (
     Ledger,
 )
 from notifier.models import COUNTS, Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
-from notifier.planning import BATCHES_A_STEP
+from notifier.planning import BATCHES_A_STEP, LATER_BATCHES
 from notifier.push_services import GoneEndpoint
 from notifier.reached import bits as reached_bits
 
@@ -179,18 +179,19 @@ class LedgerMachine(RuleBasedStateMachine):
                 batches = [batch for one in earlier for batch in one.batches.values()]
                 audience = {batch.members[bit] for batch in batches for bit in batch.reached}
             wanted = sorted((row for row in audience if row < alert.plan_below), reverse=True)
-            step = wanted[: BATCH_SIZE * BATCHES_A_STEP]
+            size = LATER_BATCHES * BATCH_SIZE if before[alert.id] else BATCH_SIZE
+            step = wanted[: size * BATCHES_A_STEP]
             new = sorted(found.get(alert.id, {}).keys() - before[alert.id])
             assert [row for batch_id in new for row in found[alert.id][batch_id]] == step
             for batch_id in new:
                 members = found[alert.id][batch_id]
-                assert 0 < len(members) <= BATCH_SIZE
+                assert 0 < len(members) <= size
                 batch = ModelBatch(alert, members, self.clock.now)
                 if alert.closing_as is not None:  # counted as what has become of it
                     batch.close(COUNT_OF_ENDING[alert.closing_as])
                 self.batches[batch_id] = alert.batches[batch_id] = batch
             alert.plan_below = step[-1] if step else alert.plan_below
-            alert.planned = len(step) < BATCH_SIZE * BATCHES_A_STEP
+            alert.planned = len(step) < size * BATCHES_A_STEP
             alert.end_if_settled()
 
     @rule()
