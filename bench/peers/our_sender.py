@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 from notifier.config import Settings
@@ -52,11 +53,9 @@ def prepare(order: Order, _form: str) -> Callable[[Subscriptions], list[int]]:
     def send(readers: Subscriptions) -> list[int]:
         statuses: list[int] = []
         left = iter([targets[reader["endpoint"]] for reader in readers])
-        target = next(left, None)
-        while target is not None or sender.in_flight:
-            while target is not None and sender.free > 0:
+        while len(statuses) < len(readers):
+            for target in islice(left, sender.free):
                 sender.submit(None, target, message)
-                target = next(left, None)
             for _, outcome in sender.poll(POLL):
                 statuses.append(201 if isinstance(outcome, Accepted) else 0)
         return statuses
