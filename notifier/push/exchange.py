@@ -55,7 +55,7 @@ class Exchange:
         for option, value in options:
             self.curl.setopt(option, value)
         # Not a function of ours: it is called for every line of every answer. libcurl ends an
-        # answer with more than 300 KB of headers, of HTTP/2 with more than 64 KB.
+        # answer with more than 300 KB of headers.
         self._answer_lines: list[bytes] = []
         self.curl.setopt(pycurl.HEADERFUNCTION, self._answer_lines.append)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._read_body)

@@ -143,31 +143,41 @@ class Sender(Generic[TokenT]):
         self._transport.close()
 
     def _send_new(self) -> None:
-        """Encrypt and sign all that is new, and only then hand all of it to the transport.
+        """Check and sign all that is new, encrypt all of it, and hand all to the transport.
 
-        Encryption fills the processor's caches, and what comes between two encryptions would take
-        longer than it does by itself.
+        In this order, as encryption fills the processor's caches: what comes between two of them
+        takes longer than it does by itself. Whatever is wrong with one, the others go, and only
+        then is it raised.
         """
         new, self._new = self._new, []
+        crash: Exception | None = None
+        signed: list[tuple[TokenT, Target, Message, Endpoint, tuple[str, ...]]] = []
+        for token, target, message in new:
+            try:
+                endpoint = self._policy.check(target.endpoint)
+                authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
+            except (NotifierError, ValueError):
+                self._not_sent.append(token)
+            except Exception as error:
+                crash = error
+            else:
+                headers = self._headers(message, authorization)
+                signed.append((token, target, message, endpoint, headers))
         requests: list[tuple[_Sending[TokenT], PushRequest]] = []
-        try:
-            for token, target, message in new:
-                try:
-                    endpoint, request = self._request(target, message)
-                except (NotifierError, ValueError):
-                    self._not_sent.append(token)
-                else:
-                    requests.append(((token, endpoint, target.vapid_key_id), request))
-        finally:  # whatever is wrong with one, those before it go
-            for sending, request in requests:
-                self._transport.submit(sending, request)
-
-    def _request(self, target: Target, message: Message) -> tuple[Endpoint, PushRequest]:
-        endpoint = self._policy.check(target.endpoint)
-        body = encrypt(message.padded, target.p256dh, target.auth)
-        authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
-        headers = self._headers(message, authorization)
-        return endpoint, PushRequest(endpoint.url, headers, body)
+        for token, target, message, endpoint, headers in signed:
+            try:
+                body = encrypt(message.padded, target.p256dh, target.auth)
+            except ValueError:
+                self._not_sent.append(token)
+            except Exception as error:
+                crash = error
+            else:
+                request = PushRequest(endpoint.url, headers, body)
+                requests.append(((token, endpoint, target.vapid_key_id), request))
+        for sending, request in requests:
+            self._transport.submit(sending, request)
+        if crash is not None:
+            raise crash
 
     def _headers(self, message: Message, authorization: str) -> tuple[str, ...]:
         """A request's headers; the same object as long as nothing in them changes.
