@@ -4,7 +4,7 @@ The only package that speaks to push services.
 """
 
 from notifier.push.exchange import PushRequest
-from notifier.push.message import MAX_PLAINTEXT, encrypt, pad
+from notifier.push.message import MAX_PLAINTEXT, encrypt, encrypt_all, pad
 from notifier.push.outcome import (
     Accepted,
     Answer,
@@ -47,6 +47,7 @@ __all__ = [
     "VapidSigner",
     "check_subject",
     "encrypt",
+    "encrypt_all",
     "outcome_of",
     "pad",
 ]

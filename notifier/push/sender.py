@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, cast
 from notifier.endpoints import Endpoint, EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
 from notifier.push.exchange import PushRequest
-from notifier.push.message import encrypt
+from notifier.push.message import encrypt_all
 from notifier.push.outcome import Answer, Outcome, Rejected, outcome_of
 from notifier.push.transport import Transport
 from notifier.push.vapid import VapidSigner
@@ -21,6 +21,7 @@ NOT_SENT = Rejected(status=0)
 _MOST_HEADERS = 64  # kept ready: an alert's change once a second, with its TTL
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_NOT_VALID = (NotifierError, AttributeError, TypeError, ValueError)  # nor always of its type
 _SUSPECT_OURSELVES = frozenset({400, 401, 403})
 
 TokenT = TypeVar("TokenT")
@@ -145,39 +146,29 @@ class Sender(Generic[TokenT]):
     def _send_new(self) -> None:
         """Check and sign all that is new, encrypt all of it, and hand all to the transport.
 
-        In this order, as encryption fills the processor's caches: what comes between two of them
-        takes longer than it does by itself. Whatever is wrong with one, the others go, and only
-        then is it raised.
+        One after the other, as encryption fills the processor's caches: what comes between two of
+        them takes longer than it does by itself.
         """
         new, self._new = self._new, []
-        crash: Exception | None = None
         signed: list[tuple[TokenT, Target, Message, Endpoint, tuple[str, ...]]] = []
         for token, target, message in new:
             try:
                 endpoint = self._policy.check(target.endpoint)
                 authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
-            except (NotifierError, ValueError):
+            except _NOT_VALID:
                 self._not_sent.append(token)
-            except Exception as error:
-                crash = error
             else:
                 headers = self._headers(message, authorization)
                 signed.append((token, target, message, endpoint, headers))
-        requests: list[tuple[_Sending[TokenT], PushRequest]] = []
-        for token, target, message, endpoint, headers in signed:
-            try:
-                body = encrypt(message.padded, target.p256dh, target.auth)
-            except ValueError:
+        bodies = encrypt_all(
+            [(message.padded, target.p256dh, target.auth) for _, target, message, *_ in signed]
+        )
+        for (token, target, _, endpoint, headers), body in zip(signed, bodies, strict=True):
+            if body is None:
                 self._not_sent.append(token)
-            except Exception as error:
-                crash = error
             else:
                 request = PushRequest(endpoint.url, headers, body)
-                requests.append(((token, endpoint, target.vapid_key_id), request))
-        for sending, request in requests:
-            self._transport.submit(sending, request)
-        if crash is not None:
-            raise crash
+                self._transport.submit((token, endpoint, target.vapid_key_id), request)
 
     def _headers(self, message: Message, authorization: str) -> tuple[str, ...]:
         """A request's headers; the same object as long as nothing in them changes.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pywebpush import WebPusher
 
 from notifier.errors import InvalidInput
-from notifier.push.message import MAX_PLAINTEXT, encrypt, encrypt_with, pad
+from notifier.push.message import MAX_PLAINTEXT, encrypt, encrypt_all, encrypt_with, pad
 
 
 def decode(text: str) -> bytes:
@@ -89,8 +89,9 @@ def test_given_the_same_key_and_salt_two_other_implementations_write_the_same_by
 def test_no_two_messages_share_a_key_or_a_salt() -> None:
     padded = pad(b"the same")
     bodies = [encrypt(padded, P256DH, AUTH) for _ in range(50)]
-    assert len({body[:16] for body in bodies}) == 50
-    assert len({body[21:86] for body in bodies}) == 50
+    bodies += [body for body in encrypt_all([(padded, P256DH, AUTH)] * 50) if body]
+    assert len({body[:16] for body in bodies}) == 100
+    assert len({body[21:86] for body in bodies}) == 100
 
 
 def test_a_message_is_for_one_browser_only() -> None:
@@ -123,3 +124,9 @@ def test_keys_of_no_browser_are_refused(p256dh: bytes, auth: bytes) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         encrypt(pad(b"x"), p256dh, auth)
     assert AUTH.hex() not in str(refused.value)
+    messages = [(pad(b"1"), P256DH, AUTH), (pad(b"x"), p256dh, auth), (pad(b"2"), P256DH, AUTH)]
+    first, none, last = encrypt_all(messages)
+    assert none is None
+    assert first is not None
+    assert last is not None
+    assert (decrypted(first), decrypted(last)) == (b"1", b"2")
