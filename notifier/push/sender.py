@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from notifier.endpoints import Endpoint, EndpointPolicy
 from notifier.errors import InvalidInput, NotifierError
@@ -28,14 +28,16 @@ TokenT = TypeVar("TokenT")
 _Sending = tuple[TokenT, Endpoint, int]  # what the transport hands back: with the VAPID key's id
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where a push message goes: what is kept of a subscription for that."""
 
-    endpoint: str = field(repr=False)
-    p256dh: bytes = field(repr=False)
-    auth: bytes = field(repr=False)
+    endpoint: str
+    p256dh: bytes
+    auth: bytes
     vapid_key_id: int
+
+    def __repr__(self) -> str:
+        return f"Target(vapid_key_id={self.vapid_key_id!r})"  # the rest is the reader's secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import http_ece
@@ -151,7 +150,7 @@ def test_a_bad_row_is_rejected_without_a_send_and_hurts_nobody_else(
     sender: Sender, push_server: ScriptedServer, bad: Target
 ) -> None:
     if isinstance(bad.endpoint, str):
-        bad = replace(bad, endpoint=bad.endpoint.replace("{origin}", push_server.origin))
+        bad = bad._replace(endpoint=bad.endpoint.replace("{origin}", push_server.origin))
     sender.submit("bad", bad, MESSAGE)
     sender.submit("good", target(push_server.origin + "/good"), MESSAGE)
     assert (sender.in_flight, sender.free) == (2, 8)
