@@ -78,6 +78,8 @@ class EndpointPolicy:
         Checking the result's `url` again gives the same result. Raises InvalidInput, which says
         what is wrong without repeating the URL.
         """
+        if not isinstance(url, str):  # a damaged database may hold anything
+            raise _refused("The endpoint is not text.")
         # A shorter way to what is found below, as this stands in front of every send.
         end_of_origin = url.find("/", _AFTER_SCHEME)
         if end_of_origin > 0 and _is_plain(url):

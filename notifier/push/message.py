@@ -77,7 +77,7 @@ def encrypt_with(
 def _agree_if_valid(p256dh: bytes, auth: bytes) -> tuple[bytes, bytes] | None:
     try:
         return _agree(p256dh, auth, ec.generate_private_key(_CURVE))
-    except (TypeError, ValueError):  # a database may hold other things than bytes
+    except ValueError:
         return None
 
 
@@ -85,6 +85,8 @@ def _agree(
     p256dh: bytes, auth: bytes, private_key: ec.EllipticCurvePrivateKey
 ) -> tuple[bytes, bytes]:
     """The sender's public key, and the secret that it shares with the browser's key."""
+    if not isinstance(p256dh, bytes):  # a damaged database may hold anything
+        raise ValueError("the browser's key is not bytes")
     if not isinstance(auth, bytes) or len(auth) != _AUTH_LENGTH:
         raise ValueError("the auth secret is not 16 bytes long")
     browser_key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)

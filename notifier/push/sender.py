@@ -21,7 +21,6 @@ NOT_SENT = Rejected(status=0)
 _MOST_HEADERS = 64  # kept ready: an alert's change once a second, with its TTL
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_NOT_VALID = (NotifierError, AttributeError, TypeError, ValueError)  # nor always of its type
 _SUSPECT_OURSELVES = frozenset({400, 401, 403})
 
 TokenT = TypeVar("TokenT")
@@ -157,7 +156,7 @@ class Sender(Generic[TokenT]):
             try:
                 endpoint = self._policy.check(target.endpoint)
                 authorization = self._signer.authorization(target.vapid_key_id, endpoint.origin)
-            except _NOT_VALID:
+            except (NotifierError, ValueError):
                 self._not_sent.append(token)
             else:
                 headers = self._headers(message, authorization)
