@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from newsroom import APPEARANCE, Newsroom
 from publication import HOUR, proof_of
 from sqlalchemy import func, select, update
@@ -13,6 +14,7 @@ from notifier.db import now_of
 from notifier.ledger import Lease, Ledger
 from notifier.models import AlertKind, AlertState, Level, Subscription
 from notifier.notification import render
+from notifier.push import sender
 from notifier.subscriptions import Pause
 
 
@@ -32,6 +34,27 @@ def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:
     assert report["sample"]["decrypted"] > 0
     assert report["sample"]["failed"] == 0
     assert report["topics"] == [f"story-{alert.story_id}"]
+
+
+def test_who_is_to_be_encrypted_for_when_that_crashes_is_sent_to_later(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newsroom.opt_in(300)
+    alert = newsroom.release()
+
+    def crash(_messages: object) -> list[bytes | None]:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sender, "encrypt_all", crash)
+        with pytest.raises(RuntimeError, match="a bug"):
+            newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 300, "waiting": 300}
+    newsroom.skip_waiting(alert)
+    newsroom.deliver()
+    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
+    assert newsroom.control.report()["duplicates"] == 0
 
 
 def test_the_first_messages_are_sent_and_others_called_before_all_are_planned(

@@ -155,6 +155,8 @@ def test_an_endless_answer_is_cut_off(
             hung_up.set()
 
     assert post(transport, push_server.run("/endless", pour)) == answer
+    [exchange] = transport._idle
+    assert sum(map(len, exchange._answer_lines)) < 320_000  # what is kept in memory
     assert hung_up.wait(AT_MOST.total_seconds())
     assert post(transport, push_server.origin + "/next") == Answer(201)
 
