@@ -1,15 +1,17 @@
 """Batches: the sum that always holds, and who is planned."""
 
+import time
+
 import pytest
 from ledger_steps import claimed, plan_all, work_off
 from publication import HOUR, Publication
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from together import together
 
 from notifier import planning, subscriptions
 from notifier.config import Settings
-from notifier.db import Database, now_of
+from notifier.db import CLOCK_KEPT_FOR, CLOCKS_DIFFER_BY, Database, now_of
 from notifier.ledger import Ledger
 from notifier.models import COUNTS, Alert, AlertState, Batch, Subscription
 from notifier.subscriptions import Proof
@@ -152,6 +154,27 @@ def test_a_plan_is_frozen(publication: Publication, ledger: Ledger) -> None:
 
     assert publication.planned_ids(alert.id) == ids[::-1]
     assert claimed(ledger).ids == ids[::-1]
+
+
+def test_what_a_process_plans_whose_clock_is_ahead_is_due_to_the_others_at_once(
+    db: Database, other_db: Database, publication: Publication, ledger: Ledger
+) -> None:
+    publication.add_readers(3)
+    publication.release()
+
+    # How a clock comes to be ahead: PostgreSQL has answered late, as of a time that was later.
+    @event.listens_for(db.engine, "before_cursor_execute")
+    def delay(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if "clock_timestamp" in statement:
+            time.sleep(0.9 * CLOCKS_DIFFER_BY.total_seconds())
+
+    time.sleep(CLOCK_KEPT_FOR.total_seconds())  # then it is asked again
+    with db.read() as session:
+        now_of(session)
+    ledger.plan()
+    event.remove(db.engine, "before_cursor_execute", delay)
+
+    assert Ledger(other_db).claim() is not None
 
 
 def test_an_alert_for_nobody_is_finished_once_it_is_planned(
