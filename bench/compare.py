@@ -82,7 +82,7 @@ class Size:
     verified: int
 
 
-FULL = Size(rounds=7, turns=2, subscribers=100_000, encryptions=3_500, verified=2_000)
+FULL = Size(rounds=7, turns=3, subscribers=100_000, encryptions=3_500, verified=2_000)
 QUICK = Size(rounds=1, turns=1, subscribers=1_000, encryptions=200, verified=300)
 
 
