@@ -161,9 +161,14 @@ def decode_key(text: str, field: str) -> bytes:
         except binascii.Error:
             pass
         else:
-            if base64.urlsafe_b64encode(raw).rstrip(b"=") == digits.encode():
+            if encode_key(raw) == digits:
                 return raw
     raise InvalidInput(f"The {field} key is not base64url.", field=field)
+
+
+def encode_key(raw: bytes) -> str:
+    """A key as text, in base64url without padding, as browsers write it."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _is_plain(url: str) -> bool:

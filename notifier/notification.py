@@ -51,13 +51,24 @@ def render(alert: Alert, appearance: Appearance, *, declarative: bool = False) -
     title's end, at the very last the icon.
     """
     for content in _ever_less(alert, appearance, declarative=declarative):
-        payload = _payload(alert, appearance, content, declarative=declarative)
-        encoded = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        encoded = _encoded(alert, appearance, content, declarative=declarative)
         if len(encoded) <= MAX_PLAINTEXT:
             return encoded
     if declarative:
         return render(alert, appearance)
     raise ValueError(f"alert {alert.id} does not fit into a push message")
+
+
+def encode(notification: dict[str, Any], *, navigate: str | None = None) -> bytes:
+    """The JSON of a notification as it goes out; declarative if it is to `navigate` to a link."""
+    payload: dict[str, Any] = {"notification": notification}
+    if navigate is not None:
+        payload = {
+            "web_push": 8030,
+            "notification": notification | {"navigate": navigate},
+            "mutable": True,
+        }
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def title_of(kind: AlertKind, title: str, language: str) -> str:
@@ -86,9 +97,9 @@ def _ever_less(alert: Alert, appearance: Appearance, *, declarative: bool) -> It
     yield _Content(title(25), "", alert.url, count=False, icon=False)
 
 
-def _payload(
+def _encoded(
     alert: Alert, appearance: Appearance, content: _Content, *, declarative: bool
-) -> dict[str, Any]:
+) -> bytes:
     phrases = phrases_of(appearance.language)
     is_counted = content.count and alert.count_rate is not None
     data: dict[str, Any] = {
@@ -121,9 +132,10 @@ def _payload(
     if content.image:
         notification["image"] = alert.image
     if not declarative:
-        return {"notification": notification}
-    notification["navigate"] = _landing(content.url, alert) if is_counted else content.url
-    return {"web_push": 8030, "notification": notification, "mutable": True}
+        return encode(notification)
+    return encode(
+        notification, navigate=_landing(content.url, alert) if is_counted else content.url
+    )
 
 
 def _tagged(alert: Alert, appearance: Appearance) -> str:

@@ -1,6 +1,5 @@
 """Messages to one reader alone: the welcome after opting in, and the test they ask for."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from notifier import push_services
 from notifier.db import Database, now_of
 from notifier.health import reason_of
 from notifier.models import OpenBreaker, OwnMessage, Subscription
-from notifier.notification import Appearance
+from notifier.notification import Appearance, encode
 from notifier.phrases import direction_of, has_phrases, phrases_of
 from notifier.push import (
     Accepted,
@@ -174,11 +173,7 @@ def render_own(
             "expires_at": (now + WORTH_FOR).isoformat(),
         },
     }
-    payload: dict[str, Any] = {"notification": notification}
-    if declarative:
-        notification["navigate"] = publication.home_url
-        payload |= {"web_push": 8030, "mutable": True}
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    return encode(notification, navigate=publication.home_url if declarative else None)
 
 
 def _due(now: datetime) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ import pycurl
 import pywebpush
 import requests
 
-from notifier.endpoints import EndpointPolicy
+from notifier.endpoints import EndpointPolicy, encode_key
 from notifier.push.message import pad
 from notifier.push.outcome import Answer, Outcome, Unreachable, outcome_of
 from notifier.push.sender import Message, Sender, Target
@@ -87,7 +87,7 @@ def send_with_pywebpush(
             answer = pywebpush.webpush(
                 {
                     "endpoint": target.endpoint,
-                    "keys": {"p256dh": _text(target.p256dh), "auth": _text(target.auth)},
+                    "keys": {"p256dh": encode_key(target.p256dh), "auth": encode_key(target.auth)},
                 },
                 data=plaintext.decode(),
                 vapid_private_key=key.as_vapid(),
@@ -171,7 +171,3 @@ def _claims(token: str) -> str:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
     except (IndexError, ValueError):
         return "an unreadable token"
-
-
-def _text(key: bytes) -> str:
-    return base64.urlsafe_b64encode(key).rstrip(b"=").decode()

@@ -1,6 +1,5 @@
 """VAPID keys and the tokens that they sign: RFC 8292."""
 
-import base64
 import math
 import os
 import re
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from py_vapid import Vapid02
 
+from notifier.endpoints import encode_key
 from notifier.errors import InvalidInput, NotifierError
 
 TOKEN_LIFETIME = timedelta(hours=12)
@@ -119,7 +119,7 @@ class VapidKey:
     @property
     def application_server_key(self) -> str:
         """The public key as a page hands it to `PushManager.subscribe()`: unpadded base64url."""
-        return base64.urlsafe_b64encode(self.public_key).rstrip(b"=").decode()
+        return encode_key(self.public_key)
 
     def as_vapid(self) -> Vapid02:
         """The key pair as pywebpush takes it."""

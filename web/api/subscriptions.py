@@ -1,10 +1,9 @@
 """Opting in, changing, moving and opting out; and what a page needs to know for it."""
 
-import base64
-
 from flask import Response
 
 from notifier import keys, sections, subscriptions
+from notifier.endpoints import encode_key
 from notifier.jobs import Job
 from web.api import reader_schemas as schemas
 from web.api.operation import CHANGE_RATE, Answer, cacheable, operation
@@ -30,7 +29,7 @@ def config() -> Response:
     settings = services().settings
     with services().db.read() as session:
         answer = schemas.ConfigAnswer(
-            vapid_public_key=_base64url(keys.newest_public_key(session)),
+            vapid_public_key=encode_key(keys.newest_public_key(session)),
             publication=settings.publication_name,
             language=settings.publication_language,
             sections=[
@@ -166,7 +165,3 @@ def send_test(body: schemas.ProofBody) -> Answer:
 
 def _story_id(name: str | None) -> int | None:
     return None if name is None else int(name.rpartition("-")[2])
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
