@@ -14,6 +14,7 @@ from notifier import alerts, backlog, findings, latency, planning
 from notifier.backlog import Backlog, Due
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
+from notifier.errors import in_one_line
 from notifier.findings import Findings
 from notifier.models import COUNTS, OPEN_STATES, Alert, AlertState, Batch, BatchMembers
 
@@ -335,7 +336,7 @@ class Ledger:
 
 def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None:
     batch.futile_claims = _futile_claims(batch)
-    batch.last_error = f"{type(error).__name__}: {error}"[:200]
+    batch.last_error = in_one_line(error)
     batch.claim_token = None
     batch.lease_until = None
     batch.not_before = now_of(session) + RETRY_AFTER_A_CRASH

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from notifier import alerts, audience, reached
 from notifier.audience import Audience
 from notifier.db import CLOCKS_DIFFER_BY, Database, is_outage, now_of
+from notifier.errors import in_one_line
 from notifier.models import NOW, OPEN_STATES, Alert, AlertKind, Batch, BatchMembers
 
 BATCHES_A_STEP = 10
@@ -112,7 +113,7 @@ def _note_failure(db: Database, alert_id: int, error: Exception) -> None:
 
     A database that is full or away is no fault of the alert's, and is waited for.
     """
-    words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    words = in_one_line(error)
     with db.write() as session:
         now = now_of(session)
         # Others that failed with it at the same moment do not count.
