@@ -34,12 +34,20 @@ class Line:
 
 
 @pytest.mark.parametrize(
-    ("round_trip_s", "limit"), [(0.001, 100), (0.03, 200), (0.1, 400), (0.15, 800), (1, 800)]
+    ("round_trip_s", "limit"), [(0.001, 100), (0.03, 200), (0.07, 400), (0.1, 800), (1, 800)]
 )
 def test_as_many_are_in_flight_as_the_line_takes(round_trip_s: float, limit: int) -> None:
     pace = Pace(800, now=0)
     Line(round_trip_s).run(pace, 0, 20)
     assert pace.limit == limit
+
+
+@pytest.mark.parametrize("milliseconds", range(1, 151, 7))
+def test_waiting_costs_no_more_than_15_percent(milliseconds: int) -> None:
+    pace = Pace(800, now=0)
+    line = Line(milliseconds / 1000)
+    line.run(pace, 0, 20)
+    assert line.rate(pace.limit) >= 0.85 * line.capacity
 
 
 def test_growing_stops_at_the_most() -> None:
@@ -66,7 +74,7 @@ def test_what_does_not_pay_is_taken_back_and_not_tried_again_soon() -> None:
 
     line.most_in_flight = float("inf")  # it takes more now
     line.run(pace, now, 60)
-    assert pace.limit == 400
+    assert pace.limit == 800
 
 
 def test_a_pause_between_two_alerts_says_nothing_about_the_line() -> None:
