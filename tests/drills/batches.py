@@ -148,6 +148,9 @@ def change_minds(round_: Round) -> None:
     home_of = dict(zip(moving, homes, strict=False))
     changes = [*active, *leaving, *home_of]
     chance.shuffle(changes)
+    # Batches are begun from the newest reader to the oldest: these are in time however busy it is.
+    oldest = sorted(active, key=ids.__getitem__)[:10]
+    changes.sort(key=lambda endpoint: endpoint not in oldest)
     with requests.Session() as session:
         for endpoint in changes:
             proof = _proof(round_, endpoint)
