@@ -149,7 +149,7 @@ def change_minds(round_: Round) -> None:
     changes = [*active, *leaving, *home_of]
     chance.shuffle(changes)
     # Batches are begun from the newest reader to the oldest: these are in time however busy it is.
-    oldest = sorted(active, key=ids.__getitem__)[:10]
+    oldest = {one for kind in (active, moving) for one in sorted(kind, key=ids.__getitem__)[:10]}
     changes.sort(key=lambda endpoint: endpoint not in oldest)
     with requests.Session() as session:
         for endpoint in changes:
