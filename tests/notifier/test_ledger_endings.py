@@ -387,6 +387,20 @@ def test_a_batch_that_waits_for_a_throttling_push_service_never_fails(
     assert publication.batch(claimed(ledger).batch_id).futile_claims == 0
 
 
+def test_a_batch_is_given_back_whatever_the_error_says(
+    publication: Publication, ledger: Ledger
+) -> None:
+    publication.add_readers(3)
+    publication.release()
+    ledger.plan()
+    lease = claimed(ledger)
+
+    ledger.abandon(lease, ValueError("not\0text \udcff"))
+
+    batch = publication.batch(lease.batch_id)
+    assert (batch.claim_token, batch.last_error) == (None, "ValueError: not text")
+
+
 def test_abandoning_does_not_take_the_batch_from_who_claimed_it_meanwhile(
     db: Database, other_db: Database, publication: Publication, ledger: Ledger
 ) -> None:
