@@ -1,6 +1,5 @@
 """Drills 16, 19 and 20: poison, a correction that overtakes, and readers who change their minds."""
 
-import base64
 import math
 import time
 from datetime import timedelta
@@ -13,6 +12,7 @@ from drills.stage import LONG
 from sqlalchemy import select, text, update
 
 from notifier import alerts
+from notifier.endpoints import encode_key
 from notifier.ledger import Ledger
 from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
 from notifier.rehearsal.deployment import wait_until
@@ -237,11 +237,7 @@ def _proof(round_: Round, endpoint: str) -> dict[str, str]:
         row = session.scalars(
             select(Subscription).where(Subscription.endpoint_hash == endpoint_hash(endpoint))
         ).one()
-    return {"endpoint": endpoint, "p256dh": _base64url(row.p256dh), "auth": _base64url(row.auth)}
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return {"endpoint": endpoint, "p256dh": encode_key(row.p256dh), "auth": encode_key(row.auth)}
 
 
 def _tell(

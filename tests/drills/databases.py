@@ -1,6 +1,5 @@
 """Drills 7 to 9 and 11: a database that crashes, is away, or is wanted by everybody at once."""
 
-import base64
 import threading
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ import requests
 from drills.drill import POSTGRESQL, SQLITE, Round, drill
 from sqlalchemy import func, select
 
+from notifier.endpoints import encode_key
 from notifier.ledger import LEASE
 from notifier.models import Alert, Subscription
 
@@ -112,7 +112,7 @@ def _some_readers(round_: Round) -> list[dict[str, object]]:
     return [
         {
             "endpoint": row.endpoint,
-            "keys": {"p256dh": _base64url(row.p256dh), "auth": _base64url(row.auth)},
+            "keys": {"p256dh": encode_key(row.p256dh), "auth": encode_key(row.auth)},
         }
         for row in rows
     ]
@@ -132,10 +132,6 @@ def _change_minds(
             }
             statuses.append(session.post(api, json=choice, timeout=60).status_code)
     return statuses
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _is_over(round_: Round) -> bool:

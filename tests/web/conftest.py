@@ -1,6 +1,5 @@
 """A real app on a prepared deployment of its own; its broker is down unless a test starts one."""
 
-import base64
 import os
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from flask.testing import FlaskClient
 from notifier import tokens
 from notifier.config import Settings, environment_of
 from notifier.db import Database
+from notifier.endpoints import encode_key
 from notifier.tokens import Scope
 from web import create_app
 
@@ -91,18 +91,14 @@ def push_subscription() -> Callable[..., dict[str, Any]]:
             "endpoint": f"https://updates.push.services.mozilla.com/wpush/v2/{name}",
             "expirationTime": None,
             "keys": {
-                "p256dh": _base64url(
+                "p256dh": encode_key(
                     point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
                 ),
-                "auth": _base64url(os.urandom(16)),
+                "auth": encode_key(os.urandom(16)),
             },
         }
 
     return make
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @pytest.fixture
