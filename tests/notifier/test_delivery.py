@@ -18,6 +18,12 @@ from notifier.push import sender
 from notifier.subscriptions import Pause
 
 
+@pytest.fixture
+def prompt_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a slow one the next would else wait, and everybody might have been sent to by then."""
+    monkeypatch.setattr("notifier.delivery.CHECKPOINT_SHARE", 0)
+
+
 def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:
     newsroom.opt_in(2500)
     alert = newsroom.release()
@@ -235,17 +241,20 @@ def test_an_alert_that_expires_while_its_batch_is_held_goes_to_nobody_else(
     assert newsroom.control.report()["requests"] == 0
 
 
+@pytest.mark.usefixtures("prompt_checkpoints")
 def test_an_alert_that_is_stopped_in_mid_delivery_goes_to_nobody_else(
     newsroom: Newsroom,
 ) -> None:
     newsroom.opt_in(1500)
     alert = newsroom.release()
+    most: list[int] = []
 
     class Stopping(Ledger):
         def checkpoint(self, leases: Any) -> list[Lease]:
-            is_released = newsroom.alert(alert.id).state == AlertState.RELEASED
-            if is_released and sum(lease.counts["accepted"] for lease in leases) >= 50:
+            accepted = sum(lease.counts["accepted"] for lease in leases)
+            if accepted >= 50 and not most:
                 newsroom.stop(alert.id)
+                most.append(accepted + newsroom.sender.in_flight)
             return super().checkpoint(leases)
 
     newsroom.deliver(newsroom.worker(Stopping(newsroom.db)))
@@ -254,32 +263,36 @@ def test_an_alert_that_is_stopped_in_mid_delivery_goes_to_nobody_else(
     assert newsroom.alert(alert.id).state == AlertState.STOPPED
     assert set(counts) == {"audience", "accepted", "stopped"}
     assert counts["audience"] == 1500
-    assert 50 <= counts["accepted"] < 1000
+    assert 50 <= counts["accepted"] <= most[0] < 1500, "it goes on only with what was in flight"
     assert newsroom.control.report()["accepted"] == counts["accepted"]
 
 
+@pytest.mark.usefixtures("prompt_checkpoints")
 def test_a_worker_that_loses_its_lease_stops_and_the_next_one_loses_nobody(
     newsroom: Newsroom,
 ) -> None:
     newsroom.opt_in(1000)
     alert = newsroom.release()
     stolen: list[Lease] = []
+    most: list[int] = []
 
     class Robbed(Ledger):
         """Another worker takes the batch, as after a long sleep of this one."""
 
         def checkpoint(self, leases: Any) -> list[Lease]:
-            if not stolen and newsroom.control.report()["accepted"]:
+            accepted = sum(lease.counts["accepted"] for lease in leases)
+            if accepted and not stolen:
                 (batch,) = newsroom.batches(alert.id)
                 with newsroom.changing(batch) as row:
                     row.lease_until -= HOUR
                 stolen.append(newsroom.ledger.claim())
+                most.append(accepted + newsroom.sender.in_flight)
             return super().checkpoint(leases)
 
     newsroom.deliver(newsroom.worker(Robbed(newsroom.db)))
 
     sent = newsroom.control.report()["requests"]
-    assert 0 < sent < 1000, "it goes on only with what was in flight"
+    assert 0 < sent <= most[0] < 1000, "it goes on only with what was in flight"
     assert newsroom.counts(alert.id) == {"audience": 1000, "waiting": 1000}
     newsroom.ledger.finish(stolen[0])
     newsroom.deliver()
