@@ -13,10 +13,10 @@ from typing import Any
 import requests
 from notifier import alerts, tokens
 from notifier.db import Database, now_of
+from notifier.endpoints import endpoint_hash
 from notifier.keys import ensure_vapid_key
 from notifier.models import Alert, Subscription
 from notifier.rehearsal.deployment import Deployment, rehearsal_settings
-from notifier.subscriptions import endpoint_hash
 from notifier.tokens import Scope
 from sqlalchemy import insert, text
 

@@ -8,6 +8,7 @@ endpoint is a capability.
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -59,6 +60,11 @@ class Endpoint(NamedTuple):
     url: str
     origin: str
     push_service: str
+
+
+def endpoint_hash(url: str) -> bytes:
+    """What an endpoint is looked up and compared by: its SHA-256."""
+    return hashlib.sha256(url.encode()).digest()
 
 
 class EndpointPolicy:

@@ -1,6 +1,5 @@
 """Opting in, saying so again, changing one's mind, moving to another endpoint, and opting out."""
 
-import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from notifier import sections as sections_
 from notifier.db import Database, now_of, upsert
-from notifier.endpoints import Endpoint
+from notifier.endpoints import Endpoint, endpoint_hash
 from notifier.errors import Conflict, InvalidInput, NotFound
 from notifier.keys import new_token, token_hash
 from notifier.models import (
@@ -25,6 +24,7 @@ from notifier.models import (
     Subscription,
     VapidPublicKey,
 )
+from notifier.proofs import Proof
 
 KEEP_GONE_FOR = timedelta(days=30)
 MOST_MUTED = 100
@@ -44,19 +44,6 @@ class BrowserSubscription:
     p256dh: bytes
     auth: bytes
     vapid_public_key: bytes | None = None  # None: the newest key of the service
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """How a reader proves that a subscription is theirs: a management token, or its secrets.
-
-    `p256dh` must be right when it is given.
-    """
-
-    endpoint: str | None = None
-    auth: bytes | None = None
-    management_token: str | None = None
-    p256dh: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +71,6 @@ class Pause(StrEnum):
 PAUSES = {Pause.DAY: timedelta(days=1), Pause.WEEK: timedelta(weeks=1)}
 
 
-def endpoint_hash(endpoint: str) -> bytes:
-    """What an endpoint is looked up and compared by: its SHA-256."""
-    return hashlib.sha256(endpoint.encode()).digest()
-
-
 def opt_in(
     session: Session,
     browser: BrowserSubscription,
@@ -109,7 +91,7 @@ def opt_in(
     other keys, and InvalidInput for a section or VAPID key that is not ours or half a proof.
     """
     if old is not None:
-        _check_whole(old, to_move=True)
+        old.check_whole(to_move=True)
     for _ in range(_ATTEMPTS):
         try:
             with session.begin_nested():
@@ -130,9 +112,9 @@ def find(session: Session, proof: Proof) -> Subscription:
 
     Raises NotFound for every proof that fails.
     """
-    _check_whole(proof)
-    for row in _locked(session, _claimed_by(proof)):
-        if _proves(proof, row):
+    proof.check_whole()
+    for row in _locked(session, proof.claims()):
+        if proof.holds_for(row):
             return row
     raise NotFound("No such subscription.")
 
@@ -248,9 +230,9 @@ def _moved(
     """
     new_hash = endpoint_hash(browser.endpoint.url)
     at_endpoint = Subscription.endpoint_hash == new_hash
-    rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, _claimed_by(old)))
+    rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, old.claims()))
     known = next((row for row in rows if row.endpoint_hash == new_hash), None)
-    mine = next((row for row in rows if old is not None and _proves(old, row)), None)
+    mine = next((row for row in rows if old is not None and old.holds_for(row)), None)
     if known is not None and known is not mine and not _has_keys_of(known, browser):
         raise Conflict(
             "This endpoint is already subscribed with other keys. "
@@ -303,41 +285,6 @@ def _created(session: Session, browser: BrowserSubscription, token: str) -> Subs
     session.add(row)
     session.flush()
     return row
-
-
-def _check_whole(proof: Proof, *, to_move: bool = False) -> None:
-    """Half a proof is a mistake of the caller's. Moving takes all that the browser knew."""
-    if proof.management_token is not None:
-        return
-    secrets = (proof.endpoint, proof.auth, *([proof.p256dh] if to_move else []))
-    if None in secrets:
-        names = "endpoint, p256dh and auth" if to_move else "endpoint and auth"
-        raise InvalidInput(
-            f"Prove ownership: send management_token, or {names}.", field="old" if to_move else None
-        )
-
-
-def _claimed_by(proof: Proof) -> ColumnElement[bool]:
-    """The condition that a row may be the one that a proof is for; see `_proves`."""
-    if proof.management_token is not None:
-        return Subscription.management_token_hash == token_hash(proof.management_token)
-    return Subscription.endpoint_hash == endpoint_hash(proof.endpoint or "")
-
-
-def _proves(proof: Proof, row: Subscription) -> bool:
-    """Whether a proof is for this row; takes as long whatever is wrong with it."""
-    if proof.management_token is not None:
-        return hmac.compare_digest(
-            row.management_token_hash or b"", token_hash(proof.management_token)
-        )
-    given = (endpoint_hash(proof.endpoint or ""), proof.auth or b"")
-    matches = [
-        hmac.compare_digest(ours, theirs)
-        for ours, theirs in zip((row.endpoint_hash, row.auth), given, strict=True)
-    ]
-    if proof.p256dh is not None:
-        matches.append(hmac.compare_digest(row.p256dh, proof.p256dh))
-    return all(matches)
 
 
 def _has_keys_of(row: Subscription, browser: BrowserSubscription) -> bool:

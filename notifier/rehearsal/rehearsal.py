@@ -14,12 +14,11 @@ from sqlalchemy import insert, select
 from notifier import tokens
 from notifier.config import Settings
 from notifier.db import Database, now_of
-from notifier.endpoints import EndpointPolicy
+from notifier.endpoints import EndpointPolicy, endpoint_hash
 from notifier.errors import NotifierError, NotReady
 from notifier.keys import ensure_vapid_key
 from notifier.models import AlertState, Subscription
 from notifier.rehearsal.client import PushServiceControl
-from notifier.subscriptions import endpoint_hash
 from notifier.tokens import Scope
 
 ARTICLE_ID = "rehearsal-1"

@@ -12,11 +12,10 @@ from drills.stage import LONG
 from sqlalchemy import select, text, update
 
 from notifier import alerts
-from notifier.endpoints import encode_key
+from notifier.endpoints import encode_key, endpoint_hash
 from notifier.ledger import Ledger
 from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
 from notifier.rehearsal.deployment import wait_until
-from notifier.subscriptions import endpoint_hash
 
 POISON = {
     "bad holds": 'UPDATE batches SET holds = \'{"x": "never"}\' WHERE id = :id',

@@ -11,7 +11,7 @@ from notifier import subscriptions
 from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.delivery import Delivery
-from notifier.endpoints import EndpointPolicy, decode_key
+from notifier.endpoints import EndpointPolicy, decode_key, endpoint_hash
 from notifier.health import EndpointHolds
 from notifier.keys import load_vapid_keys
 from notifier.ledger import Ledger
@@ -19,7 +19,7 @@ from notifier.models import Alert, Subscription
 from notifier.notification import Appearance
 from notifier.push import Sender, Transport, VapidSigner
 from notifier.rehearsal.client import PushServiceControl
-from notifier.subscriptions import BrowserSubscription, endpoint_hash
+from notifier.subscriptions import BrowserSubscription
 
 APPEARANCE = Appearance(icon="https://www.example.com/icon.png")
 LONG = timedelta(seconds=60)

@@ -13,9 +13,10 @@ from sqlalchemy import select
 from notifier import alerts, reports, subscriptions
 from notifier import ledger as ledger_
 from notifier.db import Database
-from notifier.endpoints import Endpoint
+from notifier.endpoints import Endpoint, endpoint_hash
 from notifier.models import Alert, AlertKind, Batch, BatchMembers, Subscription
-from notifier.subscriptions import BrowserSubscription, Proof, endpoint_hash
+from notifier.proofs import Proof
+from notifier.subscriptions import BrowserSubscription
 
 HOUR = timedelta(hours=1)
 P256DH = (

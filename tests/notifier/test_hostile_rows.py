@@ -12,10 +12,10 @@ from sqlalchemy import select, update
 
 from notifier.config import Settings
 from notifier.db import Database, now_of
+from notifier.endpoints import endpoint_hash
 from notifier.models import OwnMessage, Subscription
 from notifier.own_messages import OwnMessages, Publication
 from notifier.rehearsal.client import PushServiceControl
-from notifier.subscriptions import endpoint_hash
 
 PAPER = Publication("The Daily Example", "https://www.example.com")
 

@@ -14,7 +14,7 @@ from notifier.config import Settings
 from notifier.db import CLOCK_KEPT_FOR, CLOCKS_DIFFER_BY, Database, now_of
 from notifier.ledger import Ledger
 from notifier.models import COUNTS, Alert, AlertState, Batch, Subscription
-from notifier.subscriptions import Proof
+from notifier.proofs import Proof
 
 # The sum
 

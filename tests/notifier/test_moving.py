@@ -11,7 +11,8 @@ from notifier import subscriptions
 from notifier.db import Database, now_of
 from notifier.errors import Conflict, InvalidInput, NotFound
 from notifier.models import Subscription
-from notifier.subscriptions import BrowserSubscription, OptIn, Proof
+from notifier.proofs import Proof
+from notifier.subscriptions import BrowserSubscription, OptIn
 
 
 def opt_in(db: Database, subscription: BrowserSubscription, **options: Any) -> OptIn:

@@ -17,7 +17,8 @@ from notifier.db import Database, now_of
 from notifier.errors import Conflict
 from notifier.models import DoubtfulGone, OpenBreaker, OwnMessage, Subscription
 from notifier.own_messages import WORTH_FOR, OwnMessages, Publication, render_own
-from notifier.subscriptions import BrowserSubscription, Proof
+from notifier.proofs import Proof
+from notifier.subscriptions import BrowserSubscription
 
 MINUTE = timedelta(minutes=1)
 PAPER = Publication("The Daily Example", "https://www.example.com")

@@ -11,8 +11,8 @@ from sqlalchemy import func, select, update
 
 from notifier import subscriptions
 from notifier.db import now_of
+from notifier.endpoints import endpoint_hash
 from notifier.models import AlertKind, Subscription
-from notifier.subscriptions import endpoint_hash
 
 LONGEST_PAUSE_AFTER_ONE_FAILURE = timedelta(seconds=2 * 1.5)
 

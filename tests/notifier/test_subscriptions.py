@@ -16,7 +16,8 @@ from notifier.config import Settings
 from notifier.db import Database, now_of
 from notifier.errors import Conflict, InvalidInput, NotFound
 from notifier.models import MutedStory, OwnMessage, Subscription
-from notifier.subscriptions import BrowserSubscription, OptIn, Pause, Proof
+from notifier.proofs import Proof
+from notifier.subscriptions import BrowserSubscription, OptIn, Pause
 
 
 def opt_in(db: Database, subscription: BrowserSubscription, **choices: Any) -> OptIn:

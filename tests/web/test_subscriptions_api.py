@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from notifier.config import Settings
 from notifier.db import Database
+from notifier.endpoints import endpoint_hash
 from notifier.keys import add_vapid_key, token_hash
 from notifier.models import Subscription, VapidPublicKey
-from notifier.subscriptions import endpoint_hash
 
 URL = "/api/v1/subscriptions"
 Maker = Callable[..., dict[str, Any]]

@@ -12,7 +12,8 @@ from notifier.endpoints import EndpointPolicy
 from notifier.errors import InvalidInput
 from notifier.models import Alert, AlertKind, Level, Subscription, topic_of
 from notifier.notification import title_of
-from notifier.subscriptions import BrowserSubscription, Pause, Proof
+from notifier.proofs import Proof
+from notifier.subscriptions import BrowserSubscription, Pause
 from web.api.fields import (
     EXAMPLE_AUTH,
     EXAMPLE_ENDPOINT,
