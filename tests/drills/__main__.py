@@ -1,6 +1,7 @@
 """`make drills`: run the drills for many rounds and print what they came to."""
 
 import secrets
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -27,6 +28,8 @@ from rich.table import Table
 @click.option("--seed", default=None, help="Repeats the moments of an earlier run.")
 def main(rounds: int, chosen: str, readers: int, at_once: int, seed: str | None) -> None:
     """Break everything around the delivery engine, and see that nothing is lost."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     seed = seed or secrets.token_hex(4)
     console = Console(width=150)
     console.print(

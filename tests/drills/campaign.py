@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import postgresql
@@ -81,14 +82,19 @@ def run(
             for take in (deque.popleft, deque.pop)
         ]
         with ThreadPoolExecutor(len(lanes) or 1) as pool:
-            for turns in passes:
-                busy = [
-                    pool.submit(run_on, lane, turns[lane.database])
-                    for lane in lanes
-                    if lane.database in turns
-                ]
-                for done in busy:
-                    done.result()
+            try:
+                for turns in passes:
+                    busy = [
+                        pool.submit(run_on, lane, turns[lane.database])
+                        for lane in lanes
+                        if lane.database in turns
+                    ]
+                    for done in busy:
+                        done.result()
+            except BaseException:  # above all Ctrl-C: no other round begins, and all is cleared up
+                for ahead in chain.from_iterable(turns.values() for turns in passes):
+                    ahead.clear()
+                raise
     return results
 
 
