@@ -57,13 +57,28 @@ def encrypt(padded: bytes, p256dh: bytes, auth: bytes) -> bytes:
 def encrypt_all(messages: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes | None]:
     """`encrypt` for many, each given as padded, p256dh and auth; None where the keys are not valid.
 
-    All keys are agreed on before anything is sealed with them, as a key agreement fills the
-    processor's caches, and what comes between two of them takes longer than it does by itself.
+    Each step is done for all messages before the next begins: a multiplication on the curve fills
+    the processor's caches, and what comes between two of them takes longer than it does by itself.
     """
-    agreed = [_agree_if_valid(p256dh, auth) for _, p256dh, auth in messages]
+    private_keys = [ec.generate_private_key(_CURVE) for _ in messages]
+    sender_points = [_point_of(private_key) for private_key in private_keys]
+    browser_keys = [_browser_key_or_none(p256dh, auth) for _, p256dh, auth in messages]
+    secrets = [
+        None if browser_key is None else private_key.exchange(_ECDH, browser_key)
+        for private_key, browser_key in zip(private_keys, browser_keys, strict=True)
+    ]
+    salts = [os.urandom(16) for _ in messages]
+    keys = [
+        None if secret is None else _content_keys(secret, p256dh, auth, sender_point, salt)
+        for secret, (_, p256dh, auth), sender_point, salt in zip(
+            secrets, messages, sender_points, salts, strict=True
+        )
+    ]
     return [
-        one and _seal(padded, p256dh, auth, *one, os.urandom(16))
-        for (padded, p256dh, auth), one in zip(messages, agreed, strict=True)
+        None if key_and_nonce is None else _coded(padded, sender_point, salt, *key_and_nonce)
+        for key_and_nonce, (padded, _, _), sender_point, salt in zip(
+            keys, messages, sender_points, salts, strict=True
+        )
     ]
 
 
@@ -71,36 +86,45 @@ def encrypt_with(
     padded: bytes, p256dh: bytes, auth: bytes, private_key: ec.EllipticCurvePrivateKey, salt: bytes
 ) -> bytes:
     """`encrypt` with a given key pair and salt, neither of which may ever be used twice."""
-    return _seal(padded, p256dh, auth, *_agree(p256dh, auth, private_key), salt)
+    sender_point = _point_of(private_key)
+    secret = private_key.exchange(_ECDH, _browser_key(p256dh, auth))
+    return _coded(
+        padded, sender_point, salt, *_content_keys(secret, p256dh, auth, sender_point, salt)
+    )
 
 
-def _agree_if_valid(p256dh: bytes, auth: bytes) -> tuple[bytes, bytes] | None:
-    try:
-        return _agree(p256dh, auth, ec.generate_private_key(_CURVE))
-    except ValueError:
-        return None
+def _point_of(private_key: ec.EllipticCurvePrivateKey) -> bytes:
+    return private_key.public_key().public_bytes(*_UNCOMPRESSED)
 
 
-def _agree(
-    p256dh: bytes, auth: bytes, private_key: ec.EllipticCurvePrivateKey
-) -> tuple[bytes, bytes]:
-    """The sender's public key, and the secret that it shares with the browser's key."""
+def _browser_key(p256dh: bytes, auth: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(p256dh, bytes):  # a damaged database may hold anything
         raise ValueError("the browser's key is not bytes")
     if not isinstance(auth, bytes) or len(auth) != _AUTH_LENGTH:
         raise ValueError("the auth secret is not 16 bytes long")
-    browser_key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
-    sender_point = private_key.public_key().public_bytes(*_UNCOMPRESSED)
-    return sender_point, private_key.exchange(_ECDH, browser_key)
+    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
 
 
-def _seal(
-    padded: bytes, p256dh: bytes, auth: bytes, sender_point: bytes, secret: bytes, salt: bytes
-) -> bytes:
+def _browser_key_or_none(p256dh: bytes, auth: bytes) -> ec.EllipticCurvePublicKey | None:
+    try:
+        return _browser_key(p256dh, auth)
+    except ValueError:
+        return None
+
+
+def _content_keys(
+    secret: bytes, p256dh: bytes, auth: bytes, sender_point: bytes, salt: bytes
+) -> tuple[bytes, bytes]:
+    """The content-encryption key and the nonce (RFC 8291, section 3.4)."""
     shared = _hmac_sha256(auth, secret)
     ikm = _hmac_sha256(shared, _IKM_INFO + p256dh + sender_point + b"\1")
     key_material = _hmac_sha256(salt, ikm)
     key = _hmac_sha256(key_material, _KEY_INFO)[:16]
     nonce = _hmac_sha256(key_material, _NONCE_INFO)[:12]
+    return key, nonce
+
+
+def _coded(padded: bytes, sender_point: bytes, salt: bytes, key: bytes, nonce: bytes) -> bytes:
+    """The header and the one record (RFC 8188, section 2.1)."""
     record = AESGCM(key).encrypt(nonce, padded, None)
     return salt + _RECORD_SIZE + _KEY_ID_LENGTH + sender_point + record
