@@ -14,7 +14,7 @@ MAX_BODY = 16 * 1024
 
 _NONE_OF_LIBCURLS_OWN = ("User-Agent:", "Accept:")  # a name without a value takes a header out
 _FIRST_LETTERS = frozenset(b"RrXxH")  # of Retry-After, X-WNS-Status and HTTP/
-_ERROR_NAMES = {100: "TOO_LARGE"} | {  # which pycurl has no name for
+_ERROR_NAMES = {8: "WEIRD_SERVER_REPLY", 100: "TOO_LARGE"} | {  # pycurl has no names for these
     getattr(pycurl, name): name.removeprefix("E_")
     for name in sorted(dir(pycurl), reverse=True)  # of synonyms, the first in the alphabet
     if name.startswith("E_") and not name.startswith(("E_FTP_", "E_MULTI_"))
@@ -81,7 +81,8 @@ class Exchange:
 
     def came_over_http2(self) -> bool:
         """Whether the answer came over a connection that carries many requests at once."""
-        return self._answer_lines[0].startswith(b"HTTP/2")
+        # libcurl knows the status, but hands no line over, when there is a NUL in it.
+        return bool(self._answer_lines) and self._answer_lines[0].startswith(b"HTTP/2")
 
     def answer(self, error_number: int | None) -> Answer:
         """What came of the request; `error_number` is libcurl's, None when all went well."""
@@ -92,8 +93,15 @@ class Exchange:
         if status >= 200:
             retry_after, wns_status = self._headers_that_matter()
             return Answer(status, retry_after, wns_status, True, error)
-        written = self.curl.getinfo(pycurl.SIZE_UPLOAD_T) >= len(self.request.body)
-        return Answer(None, request_written=written, error=error)
+        return Answer(None, request_written=self._is_written(), error=error)
+
+    def _is_written(self) -> bool:
+        """Whether the push service may have read the whole request."""
+        uploaded: int = self.curl.getinfo(pycurl.SIZE_UPLOAD_T)
+        # When an old connection breaks, libcurl sends the request once more over a new one, and
+        # counts the body, but not the headers, from zero.
+        is_sent_again = not uploaded and self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        return is_sent_again or uploaded >= len(self.request.body)
 
     def _headers_that_matter(self) -> tuple[str | None, str | None]:
         """The final answer's Retry-After and X-WNS-Status."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from scripted_server import ScriptedServer
@@ -220,6 +221,8 @@ def test_a_peer_that_never_answers_tls_has_been_written_nothing() -> None:
         (b"HTTP/1.1 429 Busy\r\nretry-AFTER:\t7 \r\n\r\n", Answer(429, retry_after="7")),
         (b"HTTP/1.1 429 Busy\r\nRetry-After: \xff\r\n\r\n", Answer(429, retry_after="\xff")),
         (b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nabcde", Answer(204)),
+        (b"HTTP/1.1 201 \0\r\n\r\n", Answer(201, error="WEIRD_SERVER_REPLY")),
+        (b"HTTP/1.1 201 a\rb\r\n\r\n", Answer(201, error="WEIRD_SERVER_REPLY")),
     ],
 )
 def test_odd_answers_are_read_for_what_they_say(
@@ -248,6 +251,35 @@ def test_what_is_no_answer_is_none(
     assert (answer.status, answer.request_written) == (None, True)
     assert answer.error
     assert post(transport, push_server.origin + "/next") == Answer(201)
+
+
+def test_a_request_that_was_read_before_the_connection_broke_has_been_written(
+    transport: Transport,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+
+        def read_two_and_die() -> None:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rb") as requests:
+                _read_request(requests)
+                connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+                _read_request(requests)
+                listening.close()  # so that libcurl, which tries again by itself, is refused
+
+        server = threading.Thread(target=read_two_and_die)
+        server.start()
+        assert post(transport, url) == Answer(201)
+        answer = post(transport, url)
+        server.join()
+    assert answer == Answer(None, request_written=True, error="COULDNT_CONNECT")
+
+
+def _read_request(requests: BinaryIO) -> None:
+    while (line := requests.readline()).strip():
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    requests.read(length)
 
 
 @pytest.mark.parametrize(
