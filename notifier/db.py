@@ -50,6 +50,8 @@ _GIVE_UP = {
     "keepalives_count": 3,
 }
 
+_READ_ONLY_TRANSACTION = "25006"  # an SQLSTATE
+
 _CLOCK, _USED_AT = "clock", "used_at"
 
 # Statements that never change are made once: SQLAlchemy then recognises them at a glance.
@@ -172,10 +174,14 @@ def now_of(session: Session) -> datetime:
 def is_outage(error: Exception) -> bool:
     """Whether it is the database's failure, which passes: away, full, busy, or hung up on us.
 
-    PostgreSQL hangs up, for one, on whoever has been frozen in the middle of a transaction.
+    PostgreSQL hangs up, for one, on whoever has been frozen in the middle of a transaction, and as
+    a standby it lets nobody write.
     """
-    hung_up = isinstance(error, DBAPIError) and error.connection_invalidated
-    return hung_up or isinstance(error, OperationalError | InterfaceError)
+    if not isinstance(error, DBAPIError):
+        return False
+    only_reads = getattr(error.orig, "sqlstate", None) == _READ_ONLY_TRANSACTION
+    is_away = isinstance(error, OperationalError | InterfaceError)
+    return is_away or only_reads or error.connection_invalidated
 
 
 def is_one_of(

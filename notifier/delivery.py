@@ -8,11 +8,17 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
-from notifier.batch_run import BatchRun, Sent
+from notifier.batch_run import LEASE_TO_SPARE, BatchRun, Sent
 from notifier.clock import boot_time
 from notifier.db import Database, is_outage
 from notifier.health import EndpointHolds, ServiceHealth
@@ -149,7 +155,11 @@ class Delivery:
         False when the next one has to wait for a push service's first answers.
         """
         if run.ready is None:
-            run.ready = self._recipients(run)
+            try:
+                run.ready = self._recipients(run)
+            except (LookupError, TypeError, ValueError) as error:  # its rows are damaged
+                self._give_up(run, error)
+                return True
             run.is_mixed = len({recipient.push_service for recipient in run.ready}) > 1
         now = run.lease.now()
         while run.ready:
@@ -163,6 +173,12 @@ class Delivery:
                 return True
         run.exhausted = True
         return True
+
+    def _give_up(self, run: BatchRun, error: Exception) -> None:
+        """Give a batch back by itself, as nobody else's work has failed."""
+        log.error("batch_crashed", batch=run.lease.batch_id, exc_info=error)
+        self._runs.remove(run)
+        self._ledger.abandon(run.lease, error)
 
     def _claim_ahead_of(self, run: BatchRun) -> bool:
         """Claim what is to go out before the rest of a batch, such as a withdrawal."""
@@ -272,6 +288,8 @@ class Delivery:
                 for run in [run for run in self._runs if run.drained]:
                     self._finish(run)
             self._sync_health()
+        except (DataError, IntegrityError, ProgrammingError):
+            raise  # waiting does not help what cannot be recorded
         except SQLAlchemyError as error:
             self._pause(error)
             if not going:
@@ -387,9 +405,11 @@ class Delivery:
         with suppress(Exception):
             for run in runs:
                 self._recall(run)
-        while self._sender.in_flight:
+        answered_by = boot_time() + LEASE_TO_SPARE.total_seconds()
+        while self._sender.in_flight and boot_time() < answered_by:
             with suppress(Exception):  # it has crashed already, and the other answers count
                 self._settle_all(self._sender.poll(POLL))
+        self._flows = Flows()  # what was handed over may never have been sent
         for run in runs:
             try:
                 self._ledger.checkpoint([run.lease])

@@ -48,10 +48,13 @@ def read(session: Session, lease: Lease) -> Waiting:
 
     Who has opted out has left. So has, unless they are to be told of a correction, who would not
     be planned any more: who has paused, muted the story or chosen otherwise meanwhile. Raises
-    ValueError when the batch's list of subscriptions does not fit its counts.
+    ValueError when the batch's subscriptions, or its bits, do not fit its counts.
     """
-    if len(lease.ids) != lease.waiting + sum(lease.counts.values()):
+    settled = sum(lease.counts.values())
+    if len(lease.ids) != lease.waiting + settled:
         raise ValueError("the batch's list of subscriptions is damaged")
+    if lease.settled_bits.bit_count() != settled:
+        raise ValueError("the batch's settled bits are damaged")
     bits = {row_id: bit for bit, row_id in enumerate(lease.ids) if lease.is_waiting(bit)}
     now = lease.now()
     if lease.alert.kind.corrects:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +28,7 @@ from notifier import backlog
 from notifier.db import Database, now_of
 from notifier.health import ServiceHealth
 from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
-from notifier.models import Alert, AlertState, Batch, BatchMembers, Subscription
+from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
 
 # The database
 
@@ -141,6 +142,37 @@ def test_a_full_disk_is_waited_for(newsroom: Newsroom, sent_before: int) -> None
     assert newsroom.counts(alert.id) == {"audience": 500, "accepted": 500}
     report = newsroom.control.report()
     assert report["lost"] == report["duplicates"] == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_that_has_become_a_standby_is_waited_for(newsroom: Newsroom) -> None:
+    newsroom.opt_in(300)
+    newsroom.control.set_faults([{"delay": 0.05}])
+    alert = newsroom.release()
+    is_standby, refused = False, 0
+
+    @event.listens_for(newsroom.db.engine, "begin")
+    def only_let_read(connection: Connection) -> None:
+        if is_standby:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    @event.listens_for(newsroom.db.engine, "handle_error")
+    def note(_context: ExceptionContext) -> None:
+        nonlocal refused
+        refused += 1
+
+    def watch() -> bool:
+        nonlocal is_standby
+        is_standby = refused <= 3 and newsroom.control.report()["requests"] > 0
+        return True
+
+    worker = newsroom.worker(Ledger(newsroom.db, batch_size=5))
+    while newsroom.alert(alert.id).state != AlertState.FINISHED:
+        newsroom.deliver(worker, keep_going=watch)
+
+    assert refused > 3
+    assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
+    assert newsroom.control.report()["requests"] == 300
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -348,22 +380,44 @@ def test_a_crash_gives_the_batch_back_and_keeps_what_was_sent(newsroom: Newsroom
     assert newsroom.counts(alert.id) == {"audience": 300, "accepted": 300}
 
 
-def test_a_batch_whose_list_is_damaged_fails_instead_of_coming_back_for_ever(
-    newsroom: Newsroom,
+def damage_list(batch: Batch, session: Session) -> None:
+    session.execute(
+        update(BatchMembers).where(BatchMembers.batch_id == batch.id).values(subscription_ids=[])
+    )
+
+
+def settle_without_a_bit(batch: Batch, _session: Session) -> None:
+    batch.accepted, batch.waiting = 2, batch.waiting - 2
+
+
+def set_a_bit_without_settling(batch: Batch, _session: Session) -> None:
+    batch.settled_bits = 1
+
+
+@pytest.mark.parametrize("damage", [damage_list, settle_without_a_bit, set_a_bit_without_settling])
+def test_a_damaged_batch_fails_after_five_claims_and_no_other_with_it(
+    newsroom: Newsroom, damage: Callable[[Batch, Session], None]
 ) -> None:
     newsroom.opt_in(3)
-    alert = newsroom.release()
-    newsroom.ledger.plan()
+    wrong = newsroom.release("Wrong")
+    newsroom.deliver()
+    alert = newsroom.release("Another story")
+    plan_all(newsroom.ledger)
     with newsroom.db.write() as session:
-        session.execute(update(BatchMembers).values(subscription_ids=[]))
+        damage(session.get_one(Batch, newsroom.batches(alert.id)[0].id), session)
+    waiting = newsroom.counts(alert.id)["waiting"]
+    # It goes first, and so is in hand whenever the damaged one is claimed.
+    correction = newsroom.release("Right", kind=AlertKind.CORRECTION, story_id=wrong.story_id)
+    plan_all(newsroom.ledger)
 
     for _ in range(MOST_FUTILE_CLAIMS):
         newsroom.skip_waiting(alert)
-        with pytest.raises(ValueError, match="damaged"):
-            newsroom.deliver()
+        newsroom.deliver()
 
-    assert newsroom.counts(alert.id) == {"audience": 3, "failed": 3}
+    assert newsroom.counts(correction.id) == {"audience": 3, "accepted": 3}
+    assert newsroom.counts(alert.id)["failed"] == waiting
     assert newsroom.alert(alert.id).state == AlertState.FINISHED
+    assert "damaged" in str(newsroom.batches(alert.id)[0].last_error)
 
 
 def test_a_batch_whose_members_are_lost_fails_and_hurts_no_other(newsroom: Newsroom) -> None:
