@@ -27,9 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from notifier.clock import boot_time
 
-BUSY_TIMEOUT_MS = 15_000
-CHECKPOINT_BUSY_TIMEOUT_MS = 3_000
-"""A checkpoint is soon tried again: a worker must read answers before 5 s are over for them."""
+BUSY_TIMEOUT = timedelta(seconds=15)
 
 IDLE_IN_TRANSACTION_MS = 8_000
 """A process that is frozen, or cut off, in a transaction must not keep its locks for a lease."""
@@ -70,7 +68,10 @@ class Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             self.engine = create_engine(
-                parsed, hide_parameters=True, json_deserializer=_json_or_none
+                parsed,
+                hide_parameters=True,
+                json_deserializer=_json_or_none,
+                connect_args={"timeout": BUSY_TIMEOUT.total_seconds()},
             )
             _prepare_sqlite(self.engine)
         else:
@@ -256,9 +257,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _on_begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         durable = options.get("durable", True)
-        patience = BUSY_TIMEOUT_MS if durable else CHECKPOINT_BUSY_TIMEOUT_MS
         connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
         # A deferred transaction that turns into a writer fails at once with "database is
         # locked" when another wrote meanwhile; an immediate one waits its turn.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", True) else "BEGIN")

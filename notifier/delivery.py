@@ -84,6 +84,7 @@ class Delivery:
         self._checkpoint_took = 0.0
         self._paused = False
         self._failed_at = -math.inf
+        self._awake_at = 0.0
         self._look_again_at = 0.0
         self._looked_at = 0.0
         self._synced_at = -math.inf
@@ -109,9 +110,11 @@ class Delivery:
         self._call_others = call_others
         self._look_again_at = 0.0
         self._synced_at = -math.inf
+        self._awake_at = boot_time()
         self._paused = False
         try:
             while True:
+                self._note_stall()
                 going = keep_going()
                 for run in self._runs:
                     if not going:
@@ -199,17 +202,27 @@ class Delivery:
         return lease is not None
 
     def _next_lease(self, ahead_of: Lease | None) -> Lease | None:
-        take_over = boot_time() - self._failed_at >= TAKES_OVER_AFTER.total_seconds()
         if self._runs:
             self._ledger.plan()
-            return self._ledger.claim(take_over=take_over, ahead_of=ahead_of)
+            return self._ledger.claim(take_over=self._may_take_over(), ahead_of=ahead_of)
         # What others have planned goes out at once, before more is planned.
-        lease = self._ledger.claim(take_over=take_over)
+        lease = self._ledger.claim(take_over=self._may_take_over())
         while lease is None and self._keep_going() and self._ledger.plan():
-            lease = self._ledger.claim(take_over=take_over)
+            lease = self._ledger.claim(take_over=self._may_take_over())
             if lease is not None:
                 self._call_others()
         return lease
+
+    def _may_take_over(self) -> bool:
+        """Whether to claim what others hold whose lease has run out."""
+        self._note_stall()
+        return boot_time() - self._failed_at >= TAKES_OVER_AFTER.total_seconds()
+
+    def _note_stall(self) -> None:
+        """Take a long time since the last call for a failure of the database: it has kept us."""
+        awake_at, self._awake_at = self._awake_at, boot_time()
+        if self._awake_at - awake_at > TAKES_OVER_AFTER.total_seconds():
+            self._failed_at = self._awake_at
 
     def _recipients(self, run: BatchRun) -> list[Recipient]:
         """Those of a batch who wait and may be sent to now, the first of them last."""

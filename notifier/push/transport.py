@@ -18,6 +18,7 @@ from notifier.push.hosts import Hosts
 from notifier.push.outcome import Answer
 from notifier.push.pace import Pace
 
+_LATE = 1.0  # seconds without a poll
 _REMEMBERED_CONNECTIONS = 1024
 _SMALLEST_BUFFER = 16 * 1024  # bytes; libcurl takes no less
 _INTERESTS = {
@@ -58,6 +59,7 @@ class Transport:
         trace: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self._pace = Pace(concurrency, time.monotonic())
+        self._timeout = timeout
         self._options: list[tuple[int, object]] = [
             (pycurl.POST, 1),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | pycurl.PROTO_HTTP),
@@ -168,6 +170,8 @@ class Transport:
             return answers  # then nothing is queued either: it waits for one that is busy
         is_full = self.free <= 0
         now = time.monotonic()
+        if now - self._driven_at > _LATE:
+            answers += self._catch_up()
         until = 0.0 if answers else now + wait.total_seconds()
         waited = 0.0
         while True:
@@ -234,6 +238,31 @@ class Transport:
                 self._give_up(host.queue.popleft(), "COULDNT_CONNECT")
             else:
                 self._send(host.queue.popleft())
+
+    def _catch_up(self) -> list[tuple[object, Answer]]:
+        """Read all that has come in while nobody polled, before anything counts as too late.
+
+        libcurl looks at its clock before it reads; but a caller who had to wait for his database is
+        late, and not the answers.
+        """
+        late = list(self._busy.values())
+        for exchange in late:
+            exchange.curl.setopt(pycurl.TIMEOUT_MS, 0)  # none
+        until = time.monotonic() + _LATE
+        while self._has_work() and time.monotonic() < until:
+            self._drive(0.0)
+        for exchange in late:
+            exchange.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._timeout))
+        answers = self._finished()
+        overdue = time.monotonic() - self._timeout.total_seconds()
+        for curl, exchange in list(self._busy.items()):
+            if exchange.sent_at <= overdue:  # libcurl's timer has run out, and does not start again
+                answers.append(self._finish(curl, pycurl.E_OPERATION_TIMEDOUT))
+        return answers
+
+    def _has_work(self) -> bool:
+        """Whether libcurl has something to do at once."""
+        return self._multi.timeout() == 0 or bool(self._selector.select(0))
 
     def _drive(self, until: float) -> float:
         """Let libcurl work on whatever is ready, waiting for it no longer than `until`.

@@ -5,15 +5,18 @@ import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from newsroom import APPEARANCE
-from publication import Publication
+from publication import HOUR, Publication
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
+from notifier import backlog
 from notifier.delivery import Delivery
 from notifier.ledger import LEASE, Lease, Ledger
 from notifier.models import Alert, AlertKind, AlertState, Subscription
@@ -72,6 +75,10 @@ class Simulation:
             self.accepted.setdefault(token[1].push_service, []).append(self.now)
             outcomes.append((token, Accepted()))
         return outcomes
+
+    def swallow(self) -> None:
+        """Forget all that is in flight, as encryption that crashes does."""
+        self._waiting.clear()
 
     def recall(self, which: Callable[[Any], bool]) -> list[Any]:
         unsent = [one for one in self._waiting if one[1] >= self.sent and which(one[2])]
@@ -173,6 +180,42 @@ def test_a_slow_push_service_does_not_hold_up_the_readers_of_another(
     assert len(beside["mozilla"]) == len(beside[SLOW]) == 2_000
     assert beside["mozilla"][-1] < 3 * fast[-1]
     assert beside[SLOW][-1] < 2_000 / 50 * 3 * 1.5, "it gets half of the room all the time"
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_what_was_due_during_a_stall_of_the_database_is_not_taken_over(
+    publication: Publication,
+    simulate: Simulate,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    looks_first: bool,
+) -> None:
+    """Every lease has run out by then, this worker's own among them."""
+    publication.add_readers(300)
+    simulation, delivery = simulate(lambda _: 0.4)
+    alert = publication.release()
+    candidates, may_take_over = backlog.candidates, []
+
+    def stall_once(session: Session, *, take_over: bool, ahead_of: AlertKind | None) -> list[int]:
+        look = partial(candidates, session, take_over=take_over, ahead_of=ahead_of)
+        if not simulation.submitted:
+            return look()
+        may_take_over.append(take_over)
+        if len(may_take_over) > 1:
+            return look()
+        [batch] = publication.batches(alert.id)
+        with publication.changing(batch) as row:
+            row.lease_until -= HOUR
+        found = look() if looks_first else []
+        simulation.now += 16
+        return found
+
+    monkeypatch.setattr(backlog, "candidates", stall_once)
+    delivery.run(LONG)
+
+    assert may_take_over[0]
+    assert len(simulation.submitted) == 300
+    assert publication.counts(alert.id) == {"audience": 300, "accepted": 300}
 
 
 def test_what_the_dead_left_goes_out_before_the_rest_of_a_slow_batch(
@@ -283,6 +326,52 @@ def test_a_worker_that_crashes_takes_back_what_it_has_not_sent_yet(
         delivery.run(LONG, keep_going=InTheMiddle(simulation, crash, after=100))
 
     assert publication.counts(alert.id) == {"audience": 200, "accepted": 1, "waiting": 199}
+
+
+def test_after_a_crash_that_swallowed_messages_no_push_service_passes_for_slow(
+    publication: Publication, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = publication.add_readers(200)
+    with publication.db.write() as session:
+        at_slow = update(Subscription).where(Subscription.id % 2 == ids[0] % 2)
+        session.execute(at_slow.values(push_service=SLOW))
+    simulation, delivery = simulate(lambda _: 0.02)
+    alert = publication.release()
+
+    def crash(*_: object) -> NoReturn:
+        simulation.swallow()
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(simulation, "poll", crash)
+        with pytest.raises(MemoryError):
+            delivery.run(LONG)
+    simulation.now += 1
+    [batch] = publication.batches(alert.id)
+    with publication.changing(batch) as row:
+        row.not_before = alert.released_at
+
+    delivery.run(LONG)
+
+    assert publication.counts(alert.id) == {"audience": 200, "accepted": 200}
+
+
+def test_a_crash_that_does_not_pass_ends_the_work(
+    publication: Publication, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation, delivery, alert = only_the_first_is_sent(publication, simulate, seconds=4)
+
+    def crash(wait: timedelta, *_: object) -> NoReturn:
+        simulation.now += wait.total_seconds()
+        raise MemoryError
+
+    monkeypatch.setattr(simulation, "poll", crash)
+    with pytest.raises(MemoryError):
+        delivery.run(LONG)
+
+    [batch] = publication.batches(alert.id)
+    assert batch.claim_token is None
+    assert batch.waiting == 200
 
 
 def test_what_is_not_sent_yet_is_taken_back_while_the_database_is_away(

@@ -181,6 +181,34 @@ def test_a_slow_answer_is_given_up_with_the_request_written(push_server: Scripte
     assert answer == Answer(None, request_written=True, error="OPERATION_TIMEDOUT")
 
 
+def test_what_was_answered_in_time_counts_when_it_is_read_late(
+    push_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who polls may have had to wait for a database meanwhile."""
+    monkeypatch.setattr("notifier.push.transport._LATE", 0.1)
+    timeout, answered = 0.3, threading.Event()
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        answered.set()
+
+    in_time, never = push_server.run("/in-time", answer), push_server.hold("/never")
+    with Transport(timeout=timedelta(seconds=timeout)) as transport:
+        for url in (in_time, never):
+            transport.submit(url, PushRequest(url, (), b"x"))
+        answers = transport.poll(timedelta(0))
+        while not answered.is_set():
+            answers += transport.poll(timedelta(0))
+        time.sleep(2 * timeout)
+        answers += wait_for(transport, 2 - len(answers))
+        assert dict(answers) == {
+            in_time: Answer(201),
+            never: Answer(None, request_written=True, error="OPERATION_TIMEDOUT"),
+        }
+        # The handles, which are used again, still know their time.
+        assert [post(transport, never).error for _ in range(2)] == ["OPERATION_TIMEDOUT"] * 2
+
+
 def test_a_status_counts_when_its_body_never_comes(push_server: ScriptedServer) -> None:
     def begin(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 5\r\n\r\n")

@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -96,6 +97,20 @@ def test_requests_share_a_few_http2_connections(nginx: Nginx) -> None:
     assert len(requests) == 500
     assert {protocol for protocol, _, _ in requests} == {"HTTP/2.0"}
     assert len({connection for _, connection, _ in requests}) <= 4
+
+
+def test_what_was_answered_in_time_counts_when_it_is_read_late(nginx: Nginx) -> None:
+    timeout = timedelta(seconds=2)
+    with make_transport(nginx, timeout=timeout) as transport:
+        assert send(transport, URL) == [Answer(201)]
+        for number in range(100):
+            transport.submit(number, PushRequest(URL, ("TTL: 60",), b"x" * 800))
+        answers = transport.poll(timedelta(0))
+        while len(nginx.requests()) < 101:
+            time.sleep(0.01)
+        time.sleep(1.5 * timeout.total_seconds())
+        answers += transport.poll(timedelta(0))
+    assert sorted(answers) == [(number, Answer(201)) for number in range(100)]
 
 
 @pytest.mark.parametrize("nginx", ["keepalive_requests 50;"], indirect=True)
