@@ -8,17 +8,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
 from notifier.batch_run import LEASE_TO_SPARE, BatchRun, Sent
+from notifier.checkpoints import Checkpoints, is_needed
 from notifier.clock import boot_time
 from notifier.db import Database, is_outage
 from notifier.health import EndpointHolds, ServiceHealth
@@ -37,15 +32,6 @@ MOST_LEASES = 32
 
 With one answer in a thousand slow, about every batch has two, and a process starts three a second.
 """
-
-RENEW_WITHIN = timedelta(seconds=9)
-"""With less lease left a checkpoint renews it, though there is nothing new to record."""
-
-SENDS_A_CHECKPOINT = 50
-CHECKPOINT_SHARE = 30  # a checkpoint may take one part in thirty of the time
-CHECKPOINT_AFTER = timedelta(milliseconds=250)
-LONGEST_UNSAVED = timedelta(milliseconds=500)
-"""What a killed process has sent since its last checkpoint comes twice, so not for longer."""
 
 TAKES_OVER_AFTER = timedelta(seconds=3)
 """After a failure of the database others get so long to record what they have sent.
@@ -80,8 +66,7 @@ class Delivery:
         self._outcomes = Outcomes(self._health, self._held_endpoints)
         self._flows = Flows()
         self._runs: list[BatchRun] = []
-        self._checkpointed_at = boot_time()
-        self._checkpoint_took = 0.0
+        self._checkpoints = Checkpoints()
         self._paused = False
         self._failed_at = -math.inf
         self._awake_at = 0.0
@@ -294,8 +279,10 @@ class Delivery:
     def _save(self, *, going: bool) -> None:
         """Finish the runs that are through, and checkpoint the others when it is time."""
         try:
-            if self._checkpoint_is_due():
-                self._checkpoint()
+            held = [run.lease for run in self._runs if not run.lost]
+            if self._checkpoints.is_due(held, is_retry=self._paused):
+                with self._checkpoints.timed():
+                    self._checkpoint()
                 self._paused = False
             if not self._paused:
                 for run in [run for run in self._runs if run.drained]:
@@ -323,26 +310,9 @@ class Delivery:
             return False
         return self._paused or not any(run.may_send for run in self._runs)
 
-    def _checkpoint_is_due(self) -> bool:
-        unsaved = sum(run.lease.unsaved for run in self._runs)
-        since = boot_time() - self._checkpointed_at
-        if self._paused:
-            return since >= CHECKPOINT_AFTER.total_seconds()
-        renew = RENEW_WITHIN.total_seconds()
-        if any(not run.lost and run.lease.deadline - boot_time() < renew for run in self._runs):
-            return since > POLL.total_seconds()
-        if since >= LONGEST_UNSAVED.total_seconds():
-            return True
-        if since < CHECKPOINT_SHARE * self._checkpoint_took:
-            return False
-        # Without news, a checkpoint still asks whether somebody has stopped the alert.
-        return unsaved >= SENDS_A_CHECKPOINT or since >= CHECKPOINT_AFTER.total_seconds()
-
     def _checkpoint(self) -> None:
-        started = boot_time()
-        self._checkpointed_at = started
         held = {run.lease.batch_id: run for run in self._runs if not run.lost}
-        to_save = [run.lease for run in held.values() if self._needs_saving(run.lease)]
+        to_save = [run.lease for run in held.values() if is_needed(run.lease)]
         # Of each alert at least one, as that also asks whether somebody has stopped it.
         asked = {lease.alert.id for lease in to_save}
         for run in held.values():
@@ -359,13 +329,6 @@ class Delivery:
             if run.lease.closing_as is not None:
                 run.exhausted = True
                 self._recall(run)
-        self._checkpointed_at = boot_time()
-        self._checkpoint_took = self._checkpointed_at - started
-
-    @staticmethod
-    def _needs_saving(lease: Lease) -> bool:
-        """Whether a lease has news, or runs out; those with stragglers only seldom do."""
-        return lease.has_news or lease.deadline - boot_time() < RENEW_WITHIN.total_seconds()
 
     def _sync_health(self) -> None:
         """Tell other processes what has been found out of push services; hear them now and then."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
@@ -18,6 +19,8 @@ from notifier.errors import in_one_line
 from notifier.findings import Findings
 from notifier.models import COUNTS, OPEN_STATES, Alert, AlertState, Batch, BatchMembers
 
+log = structlog.get_logger()
+
 BATCH_SIZE = 1_000
 LEASE = timedelta(seconds=15)
 LONGEST_LOOK = timedelta(seconds=3)
@@ -25,6 +28,9 @@ LONGEST_LOOK = timedelta(seconds=3)
 
 MOST_FUTILE_CLAIMS = 5
 RETRY_AFTER_A_CRASH = timedelta(seconds=2)
+
+_DAMAGED = (LookupError, TypeError, ValueError, NoResultFound)
+"""What reading a row raises that holds what nobody has written there."""
 
 _SAVE = (
     update(Batch)
@@ -158,10 +164,14 @@ class Ledger:
 
     def _try_claim(self, session: Session, batch_id: int, started: float) -> Lease | None:
         now, now_boot_time = now_of(session), boot_time()
-        batch = session.get(Batch, batch_id)
-        if batch is None or not batch.is_open:
+        try:
+            batch = session.get(Batch, batch_id)
+            if batch is None or not batch.is_open:
+                return None
+            alert = session.get_one(Alert, batch.alert_id)
+        except _DAMAGED as error:
+            _fail_unread(session, batch_id, error)
             return None
-        alert = session.get_one(Alert, batch.alert_id)
         previous = batch.claim_token
         futile, uncertain_bits = batch.futile_claims, batch.uncertain_bits
         if previous is not None:
@@ -213,7 +223,7 @@ class Ledger:
                 deadline=started + self._lease.total_seconds(),
                 taken_over=previous is not None,
             )
-        except (LookupError, TypeError, ValueError, NoResultFound) as error:
+        except _DAMAGED as error:
             # A damaged row must count as a futile claim, or it would crash workers for ever.
             session.refresh(batch)
             _give_back_crashed(session, batch, error)
@@ -305,18 +315,23 @@ class Ledger:
     def tidy(self) -> None:
         """What only time brings about: alerts expire, and what died in mid-work is closed."""
         with self._db.read() as session:
-            now = now_of(session)
-            is_open = Alert.state.in_(OPEN_STATES)
-            rows = session.execute(
-                select(Alert.id, Alert.closing_as, Alert.expires_at).where(is_open)
-            ).all()
-        for alert_id, closing_as, expires_at in rows:
-            with self._db.write() as session:
-                if closing_as is not None:
-                    alerts.settle_unheld(session, alert_id, closing_as)
-                elif expires_at <= now:
-                    alerts.close(session, alert_id, AlertState.EXPIRED)
-                alerts.end_if_settled(session, alert_id)
+            open_ids = session.scalars(select(Alert.id).where(Alert.state.in_(OPEN_STATES))).all()
+        for alert_id in open_ids:
+            try:
+                with self._db.write() as session:
+                    self._tidy(session, alert_id)
+            except _DAMAGED as error:
+                log.error("alert_damaged", alert=alert_id, error=type(error).__name__)
+
+    @staticmethod
+    def _tidy(session: Session, alert_id: int) -> None:
+        times = select(Alert.closing_as, Alert.expires_at).where(Alert.id == alert_id)
+        closing_as, expires_at = session.execute(times).one()
+        if closing_as is not None:
+            alerts.settle_unheld(session, alert_id, closing_as)
+        elif expires_at <= now_of(session):
+            alerts.close(session, alert_id, AlertState.EXPIRED)
+        alerts.end_if_settled(session, alert_id)
 
     @staticmethod
     def _save(session: Session, lease: Lease, values: dict[str, object]) -> bool:
@@ -348,6 +363,23 @@ def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None
         batch.failed += batch.waiting
         batch.waiting = 0
         batch.is_open = False
+
+
+def _fail_unread(session: Session, batch_id: int, error: Exception) -> None:
+    """Give up a batch whose row cannot be read, and so could not be given back either."""
+    session.execute(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.is_open)
+        .values(
+            failed=Batch.failed + Batch.waiting,
+            waiting=0,
+            is_open=False,
+            claim_token=None,
+            lease_until=None,
+            last_error=in_one_line(error),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _futile_claims(batch: Batch) -> int:

@@ -21,7 +21,7 @@ from notifier.subscriptions import Pause
 @pytest.fixture
 def prompt_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a slow one the next would else wait, and everybody might have been sent to by then."""
-    monkeypatch.setattr("notifier.delivery.CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr("notifier.checkpoints.SHARE", 0)
 
 
 def test_every_reader_gets_the_alert_once(newsroom: Newsroom) -> None:

@@ -464,6 +464,49 @@ def test_a_batch_whose_row_holds_no_json_fails_and_hurts_no_other(
     assert newsroom.batch(damaged.id).last_error is not None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE batches SET settled_bits = 'text' WHERE id = :id",
+        "UPDATE batches SET claim_token = 'x', lease_until = '0' WHERE id = :id",
+    ],
+)
+def test_a_batch_whose_row_cannot_be_read_fails_and_hurts_no_other(
+    newsroom: Newsroom, damage: str
+) -> None:
+    """PostgreSQL stores nothing of another type."""
+    alert = release_in_three_batches(newsroom)
+    damaged = newsroom.batches(alert.id)[0]
+    with newsroom.db.write() as session:
+        session.execute(text(damage), {"id": damaged.id})
+
+    newsroom.deliver()
+
+    with newsroom.db.read() as session:  # by columns: the row still cannot be read
+        query = select(Batch.accepted, Batch.failed, Batch.is_open).order_by(Batch.id)
+        settled = [tuple(row) for row in session.execute(query)]
+    assert settled == [(0, 20, False), (20, 0, False), (20, 0, False)]
+    newsroom.ledger.tidy()
+    assert newsroom.alert(alert.id).state == AlertState.FINISHED
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_alert_whose_row_cannot_be_read_keeps_no_other_from_its_end(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(1)
+    damaged = newsroom.release()
+    alert = newsroom.release("Another", validity=timedelta(0))
+    with newsroom.db.write() as session:
+        nonsense = text("UPDATE alerts SET closing_as = 'nothing' WHERE id = :id")
+        session.execute(nonsense, {"id": damaged.id})
+
+    newsroom.ledger.tidy()
+
+    assert newsroom.alert(alert.id).state != AlertState.RELEASED
+
+
 def test_a_crash_while_settling_keeps_what_other_batches_have_sent(newsroom: Newsroom) -> None:
     alert = release_in_three_batches(newsroom)
     with newsroom.changing(newsroom.batches(alert.id)[0]) as row:

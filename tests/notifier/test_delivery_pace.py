@@ -95,7 +95,7 @@ def simulate(publication: Publication, monkeypatch: pytest.MonkeyPatch) -> Simul
 
     def begin(seconds_of: Callable[[str], float]) -> tuple[Simulation, Delivery]:
         simulation = Simulation(seconds_of)
-        for module in ("batch_run", "delivery", "ledger"):
+        for module in ("batch_run", "checkpoints", "delivery", "ledger"):
             monkeypatch.setattr(f"notifier.{module}.boot_time", simulation.boot_time)
         monkeypatch.setattr("notifier.delivery.time.sleep", simulation.sleep)
         sender: Any = simulation

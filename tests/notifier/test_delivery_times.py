@@ -8,8 +8,8 @@ import pytest
 from newsroom import Newsroom
 from publication import HOUR
 
+from notifier.checkpoints import LONGEST_UNSAVED
 from notifier.db import now_of
-from notifier.delivery import LONGEST_UNSAVED
 from notifier.ledger import Lease, Ledger
 from notifier.models import AlertKind
 
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("batch_run", "delivery", "ledger"):
+    for module in ("batch_run", "checkpoints", "delivery", "ledger"):
         monkeypatch.setattr(f"notifier.{module}.boot_time", lambda: clock.now)
     return clock
 
