@@ -245,7 +245,8 @@ class Transport:
         libcurl looks at its clock before it reads; but a caller who had to wait for his database is
         late, and not the answers.
         """
-        late = list(self._busy.values())
+        # The others have not begun, and libcurl sets their timers when they do.
+        late = [one for one in self._busy.values() if one.sent_at <= self._driven_at]
         for exchange in late:
             exchange.curl.setopt(pycurl.TIMEOUT_MS, 0)  # none
         until = time.monotonic() + _LATE

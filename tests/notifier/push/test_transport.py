@@ -193,7 +193,9 @@ def test_what_was_answered_in_time_counts_when_it_is_read_late(
         answered.set()
 
     in_time, never = push_server.run("/in-time", answer), push_server.hold("/never")
-    with Transport(timeout=timedelta(seconds=timeout)) as transport:
+    with Transport(
+        timeout=timedelta(seconds=timeout), connect_timeout=timedelta(seconds=timeout / 3)
+    ) as transport:
         for url in (in_time, never):
             transport.submit(url, PushRequest(url, (), b"x"))
         answers = transport.poll(timedelta(0))
@@ -205,8 +207,10 @@ def test_what_was_answered_in_time_counts_when_it_is_read_late(
             in_time: Answer(201),
             never: Answer(None, request_written=True, error="OPERATION_TIMEDOUT"),
         }
-        # The handles, which are used again, still know their time.
+        # The handles, which are used again, still know their time; so does one that is late itself.
         assert [post(transport, never).error for _ in range(2)] == ["OPERATION_TIMEDOUT"] * 2
+        time.sleep(2 * timeout)
+        assert post(transport, never).error == "OPERATION_TIMEDOUT"
 
 
 def test_a_status_counts_when_its_body_never_comes(push_server: ScriptedServer) -> None:
