@@ -256,9 +256,10 @@ class Transport:
             exchange.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._timeout))
         answers = self._finished()
         overdue = time.monotonic() - self._timeout.total_seconds()
-        for curl, exchange in list(self._busy.items()):
-            if exchange.sent_at <= overdue:  # libcurl's timer has run out, and does not start again
-                answers.append(self._finish(curl, pycurl.E_OPERATION_TIMEDOUT))
+        for exchange in late:
+            if exchange.sent_at <= overdue and self._busy.get(exchange.curl) is exchange:
+                # libcurl's own timer for it has run out, and does not start again.
+                answers.append(self._finish(exchange.curl, pycurl.E_OPERATION_TIMEDOUT))
         return answers
 
     def _has_work(self) -> bool:

@@ -213,6 +213,27 @@ def test_what_was_answered_in_time_counts_when_it_is_read_late(
         assert post(transport, never).error == "OPERATION_TIMEDOUT"
 
 
+def test_what_had_not_begun_before_a_long_wait_has_all_of_its_time_yet(
+    push_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.push.transport._LATE", 0.1)
+
+    def answer_soon(handler: http.server.BaseHTTPRequestHandler) -> None:
+        time.sleep(0.1)
+        handler.wfile.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    with Transport(timeout=timedelta(seconds=1), connections_per_host=1) as transport:
+        for name in "ab":
+            url = push_server.run(f"/{name}", answer_soon)
+            transport.submit(name, PushRequest(url, (), b"x"))
+        answers: list[tuple[object, Answer]] = []
+        while not answers:  # and with the answer to the first, it is the other's turn
+            answers = transport.poll(timedelta(seconds=1))
+        time.sleep(1.1)
+        answers += wait_for(transport, 1)
+    assert answers == [("a", Answer(201)), ("b", Answer(201))]
+
+
 def test_a_status_counts_when_its_body_never_comes(push_server: ScriptedServer) -> None:
     def begin(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 5\r\n\r\n")
