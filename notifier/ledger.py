@@ -313,7 +313,11 @@ class Ledger:
             return backlog.count_all(session)
 
     def tidy(self) -> None:
-        """What only time brings about: alerts expire, and what died in mid-work is closed."""
+        """What only time brings about: alerts expire, and what died in mid-work is closed.
+
+        An alert that cannot be read keeps no other from that; what reading it raises comes last.
+        """
+        damage: Exception | None = None
         with self._db.read() as session:
             open_ids = session.scalars(select(Alert.id).where(Alert.state.in_(OPEN_STATES))).all()
         for alert_id in open_ids:
@@ -322,6 +326,9 @@ class Ledger:
                     self._tidy(session, alert_id)
             except _DAMAGED as error:
                 log.error("alert_damaged", alert=alert_id, error=type(error).__name__)
+                damage = damage or error
+        if damage is not None:
+            raise damage
 
     @staticmethod
     def _tidy(session: Session, alert_id: int) -> None:

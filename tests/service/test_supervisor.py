@@ -103,7 +103,9 @@ def test_an_alert_that_cannot_be_read_does_not_keep_the_clock_from_ringing_for_o
         release(session, draft, validity=timedelta(hours=1), released_by="nobody who rings")
     wait_until(lambda: push.control.report()["accepted"] == 100, LONG, "the other alert")
     db.close()
-    assert "clock_failed" in deployment.programs["clock"].complaints()
+    complaints = deployment.programs["clock"].complaints()
+    assert f"alert={damaged} " in complaints
+    assert "clock_failed" in complaints
     assert deployment.programs["clock"].is_running
 
 
