@@ -1,4 +1,4 @@
-"""When a worker process makes last what it has found out: often, but not at every price."""
+"""When a worker process records what it has found out: often, but not at every price."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ LONGEST_UNSAVED = timedelta(milliseconds=500)
 SHARE = 30
 """A checkpoint may take one part in so many of the time."""
 
-_SENDS = 50
-_AFTER = timedelta(milliseconds=250)
+_ENOUGH_SENDS = 50
+_LONG_ENOUGH = timedelta(milliseconds=250)
 _RENEW_AGAIN_AFTER = timedelta(milliseconds=50)
 
 
 def is_needed(lease: Lease) -> bool:
-    """Whether a lease has news, or runs out; those with stragglers only seldom do."""
+    """Whether a lease has news, or runs out; one that only waits for stragglers seldom does."""
     return lease.has_news or _runs_out(lease)
 
 
@@ -37,7 +37,7 @@ class Checkpoints:
         """Whether to checkpoint the leases now. `is_retry`: the last time failed."""
         since = boot_time() - self._last_at
         if is_retry:
-            return since >= _AFTER.total_seconds()
+            return since >= _LONG_ENOUGH.total_seconds()
         if any(map(_runs_out, leases)):
             return since > _RENEW_AGAIN_AFTER.total_seconds()
         if since >= LONGEST_UNSAVED.total_seconds():
@@ -45,7 +45,8 @@ class Checkpoints:
         if since < SHARE * self._took:
             return False
         # Without news, a checkpoint still asks whether somebody has stopped the alert.
-        return since >= _AFTER.total_seconds() or sum(one.unsaved for one in leases) >= _SENDS
+        unsaved = sum(lease.unsaved for lease in leases)
+        return unsaved >= _ENOUGH_SENDS or since >= _LONG_ENOUGH.total_seconds()
 
     @contextmanager
     def timed(self) -> Iterator[None]:

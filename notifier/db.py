@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from notifier.clock import boot_time
 
 BUSY_TIMEOUT = timedelta(seconds=15)
+"""As long as a lease: a checkpoint that has waited for longer would renew nothing."""
 
 IDLE_IN_TRANSACTION_MS = 8_000
 """A process that is frozen, or cut off, in a transaction must not keep its locks for a lease."""
@@ -250,6 +252,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # BEGIN is ours to give, see below
+        # Else text that is damaged would pass for a database that is away.
+        connection.text_factory = methodcaller("decode", "utf-8", "replace")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notifier import recipients
 from notifier.alerts import COUNT_OF_ENDING
@@ -17,7 +17,7 @@ from notifier.checkpoints import Checkpoints, is_needed
 from notifier.clock import boot_time
 from notifier.db import Database, is_outage
 from notifier.health import EndpointHolds, ServiceHealth
-from notifier.ledger import Lease, LeaseLost, Ledger
+from notifier.ledger import STALL, Lease, LeaseLost, Ledger
 from notifier.messages import Messages
 from notifier.notification import Appearance
 from notifier.outcomes import Outcomes, next_try
@@ -95,7 +95,7 @@ class Delivery:
         self._call_others = call_others
         self._look_again_at = 0.0
         self._synced_at = -math.inf
-        self._awake_at = boot_time()
+        self._awake_at = boot_time()  # what others do between runs is no stall
         self._paused = False
         try:
             while True:
@@ -112,6 +112,7 @@ class Delivery:
                     self._settle_all(self._sender.poll(POLL, now))
                 self._fill(going=going, may_claim=going and boot_time() < leave_at)
                 if not self._runs:
+                    self._note_stall()
                     return
                 self._save(going=going)
                 if self._has_only_to_wait():
@@ -204,9 +205,9 @@ class Delivery:
         return boot_time() - self._failed_at >= TAKES_OVER_AFTER.total_seconds()
 
     def _note_stall(self) -> None:
-        """Take a long time since the last call for a failure of the database: it has kept us."""
+        """Count a stall since the last call as a failure of the database."""
         awake_at, self._awake_at = self._awake_at, boot_time()
-        if self._awake_at - awake_at > TAKES_OVER_AFTER.total_seconds():
+        if self._awake_at - awake_at > STALL.total_seconds():
             self._failed_at = self._awake_at
 
     def _recipients(self, run: BatchRun) -> list[Recipient]:
@@ -288,9 +289,9 @@ class Delivery:
                 for run in [run for run in self._runs if run.drained]:
                     self._finish(run)
             self._sync_health()
-        except (DataError, IntegrityError, ProgrammingError):
-            raise  # waiting does not help what cannot be recorded
-        except SQLAlchemyError as error:
+        except DBAPIError as error:
+            if not is_outage(error):
+                raise  # waiting does not help what cannot be recorded
             self._pause(error)
             if not going:
                 self._forget_dead_leases()
@@ -383,8 +384,10 @@ class Delivery:
                 self._recall(run)
         answered_by = boot_time() + LEASE_TO_SPARE.total_seconds()
         while self._sender.in_flight and boot_time() < answered_by:
-            with suppress(Exception):  # it has crashed already, and the other answers count
+            try:
                 self._settle_all(self._sender.poll(POLL))
+            except Exception:  # it has crashed already, and the other answers count
+                time.sleep(POLL.total_seconds())
         self._flows = Flows()  # what was handed over may never have been sent
         for run in runs:
             try:

@@ -23,14 +23,17 @@ log = structlog.get_logger()
 
 BATCH_SIZE = 1_000
 LEASE = timedelta(seconds=15)
-LONGEST_LOOK = timedelta(seconds=3)
-"""A database that answers no sooner has kept others, too, whose leases only seem to be over."""
+STALL = timedelta(seconds=3)
+"""A database that lets somebody wait for longer has failed him, as if it had been away.
+
+The others have had to wait, too, and so their leases only seem to have been given up.
+"""
 
 MOST_FUTILE_CLAIMS = 5
 RETRY_AFTER_A_CRASH = timedelta(seconds=2)
 
 _DAMAGED = (LookupError, TypeError, ValueError, NoResultFound)
-"""What reading a row raises that holds what nobody has written there."""
+"""What reading a damaged row raises."""
 
 _SAVE = (
     update(Batch)
@@ -140,9 +143,9 @@ class Ledger:
         """Lease a due batch: of the most urgent kind, then of the alert that was served least.
 
         None when nothing is due. A batch whose worker has died is due when its lease ends, unless
-        the caller does not want to `take_over` from others. With `ahead_of`, only a batch that
-        goes before the rest of that one: of a more urgent kind, or as urgent and left over by the
-        dead, if that one is not.
+        the caller does not want to `take_over` from others, or the database stalls. With
+        `ahead_of`, only a batch that goes before the rest of that one: of a more urgent kind, or as
+        urgent and left over by the dead, if that one is not.
         """
         kind = None
         if ahead_of is not None:
@@ -152,7 +155,10 @@ class Ledger:
             began = boot_time()
             with self._db.read() as session:
                 candidates = backlog.candidates(session, take_over=take_over, ahead_of=kind)
-            if not candidates or boot_time() - began > LONGEST_LOOK.total_seconds():
+            if take_over and _has_stalled(began):
+                take_over = False
+                continue
+            if not candidates:
                 return None
             for batch_id in candidates:
                 # Read before the claim, so that this worker stops before others may start.
@@ -161,6 +167,7 @@ class Ledger:
                     lease = self._try_claim(session, batch_id, started)
                 if lease is not None:
                     return lease
+            take_over = take_over and not _has_stalled(began)
 
     def _try_claim(self, session: Session, batch_id: int, started: float) -> Lease | None:
         now, now_boot_time = now_of(session), boot_time()
@@ -168,17 +175,18 @@ class Ledger:
             batch = session.get(Batch, batch_id)
             if batch is None or not batch.is_open:
                 return None
-            alert = session.get_one(Alert, batch.alert_id)
+            previous = batch.claim_token
+            if previous is not None and _has_stalled(started):  # for the right to write
+                return None
+            futile, uncertain_bits = batch.futile_claims, batch.uncertain_bits
+            if previous is not None:
+                # Its holder has neither finished nor given it back: whom has it sent to at last?
+                futile = _futile_claims(batch)
+                uncertain_bits |= (1 << batch.size) - 1 & ~batch.settled_bits
+            failed = futile >= MOST_FUTILE_CLAIMS
         except _DAMAGED as error:
             _fail_unread(session, batch_id, error)
             return None
-        previous = batch.claim_token
-        futile, uncertain_bits = batch.futile_claims, batch.uncertain_bits
-        if previous is not None:
-            # Its holder has neither finished nor given it back: whom has it sent to at the last?
-            futile = _futile_claims(batch)
-            uncertain_bits |= (1 << batch.size) - 1 & ~batch.settled_bits
-        failed = futile >= MOST_FUTILE_CLAIMS
         token = secrets.token_hex(16)
         values = {
             "claim_token": None if failed else token,
@@ -208,7 +216,7 @@ class Ledger:
             return Lease(
                 batch_id=batch_id,
                 token=token,
-                alert=alert,
+                alert=session.get_one(Alert, batch.alert_id),
                 ids=session.get_one(BatchMembers, batch_id).subscription_ids,
                 waiting=batch.waiting,
                 settled_bits=batch.settled_bits,
@@ -332,8 +340,8 @@ class Ledger:
 
     @staticmethod
     def _tidy(session: Session, alert_id: int) -> None:
-        times = select(Alert.closing_as, Alert.expires_at).where(Alert.id == alert_id)
-        closing_as, expires_at = session.execute(times).one()
+        columns = select(Alert.closing_as, Alert.expires_at).where(Alert.id == alert_id)
+        closing_as, expires_at = session.execute(columns).one()
         if closing_as is not None:
             alerts.settle_unheld(session, alert_id, closing_as)
         elif expires_at <= now_of(session):
@@ -374,6 +382,7 @@ def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None
 
 def _fail_unread(session: Session, batch_id: int, error: Exception) -> None:
     """Give up a batch whose row cannot be read, and so could not be given back either."""
+    log.error("batch_damaged", batch=batch_id, error=type(error).__name__)
     session.execute(
         update(Batch)
         .where(Batch.id == batch_id, Batch.is_open)
@@ -387,6 +396,10 @@ def _fail_unread(session: Session, batch_id: int, error: Exception) -> None:
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def _has_stalled(since: float) -> bool:
+    return boot_time() - since > STALL.total_seconds()
 
 
 def _futile_claims(batch: Batch) -> int:

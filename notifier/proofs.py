@@ -38,8 +38,8 @@ class Proof:
                 field="old" if to_move else None,
             )
 
-    def claims(self) -> ColumnElement[bool]:
-        """The condition that a row is the one claimed; whether rightly, `holds_for` says."""
+    def condition(self) -> ColumnElement[bool]:
+        """The condition that a row may be the one meant; whether it is, `holds_for` says."""
         if self.management_token is not None:
             return Subscription.management_token_hash == token_hash(self.management_token)
         return Subscription.endpoint_hash == endpoint_hash(self.endpoint or "")

@@ -113,7 +113,7 @@ def find(session: Session, proof: Proof) -> Subscription:
     Raises NotFound for every proof that fails.
     """
     proof.check_whole()
-    for row in _locked(session, proof.claims()):
+    for row in _locked(session, proof.condition()):
         if proof.holds_for(row):
             return row
     raise NotFound("No such subscription.")
@@ -230,7 +230,7 @@ def _moved(
     """
     new_hash = endpoint_hash(browser.endpoint.url)
     at_endpoint = Subscription.endpoint_hash == new_hash
-    rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, old.claims()))
+    rows = _locked(session, at_endpoint if old is None else or_(at_endpoint, old.condition()))
     known = next((row for row in rows if row.endpoint_hash == new_hash), None)
     mine = next((row for row in rows if old is not None and old.holds_for(row)), None)
     if known is not None and known is not mine and not _has_keys_of(known, browser):

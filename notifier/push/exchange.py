@@ -100,8 +100,8 @@ class Exchange:
         uploaded: int = self.curl.getinfo(pycurl.SIZE_UPLOAD_T)
         # When an old connection breaks, libcurl sends the request once more over a new one, and
         # counts the body, but not the headers, from zero.
-        is_sent_again = not uploaded and self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
-        return is_sent_again or uploaded >= len(self.request.body)
+        may_be_second_try = not uploaded and self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        return may_be_second_try or uploaded >= len(self.request.body)
 
     def _headers_that_matter(self) -> tuple[str | None, str | None]:
         """The final answer's Retry-After and X-WNS-Status."""

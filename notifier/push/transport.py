@@ -19,6 +19,7 @@ from notifier.push.outcome import Answer
 from notifier.push.pace import Pace
 
 _LATE = 1.0  # seconds without a poll
+_CLOCKS_DIFFER_BY = 0.1  # seconds; libcurl's is not quite ours
 _REMEMBERED_CONNECTIONS = 1024
 _SMALLEST_BUFFER = 16 * 1024  # bytes; libcurl takes no less
 _INTERESTS = {
@@ -240,22 +241,26 @@ class Transport:
                 self._send(host.queue.popleft())
 
     def _catch_up(self) -> list[tuple[object, Answer]]:
-        """Read all that has come in while nobody polled, before anything counts as too late.
+        """Read all that has come in while nobody polled, before it counts as too late.
 
         libcurl looks at its clock before it reads; but a caller who had to wait for his database is
         late, and not the answers.
         """
         # The others have not begun, and libcurl sets their timers when they do.
         late = [one for one in self._busy.values() if one.sent_at <= self._driven_at]
-        for exchange in late:
-            exchange.curl.setopt(pycurl.TIMEOUT_MS, 0)  # none
+        if not late:
+            return []
         until = time.monotonic() + _LATE
-        while self._has_work() and time.monotonic() < until:
-            self._drive(0.0)
-        for exchange in late:
-            exchange.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._timeout))
+        try:
+            for exchange in late:
+                exchange.curl.setopt(pycurl.TIMEOUT_MS, 0)  # none
+            while self._has_work() and time.monotonic() < until:
+                self._drive(0.0)
+        finally:
+            for exchange in late:
+                exchange.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._timeout))
         answers = self._finished()
-        overdue = time.monotonic() - self._timeout.total_seconds()
+        overdue = time.monotonic() - self._timeout.total_seconds() + _CLOCKS_DIFFER_BY
         for exchange in late:
             if exchange.sent_at <= overdue and self._busy.get(exchange.curl) is exchange:
                 # libcurl's own timer for it has run out, and does not start again.

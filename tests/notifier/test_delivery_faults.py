@@ -470,6 +470,7 @@ def test_a_batch_whose_row_holds_no_json_fails_and_hurts_no_other(
     [
         "UPDATE batches SET settled_bits = 'text' WHERE id = :id",
         "UPDATE batches SET claim_token = 'x', lease_until = '0' WHERE id = :id",
+        "UPDATE batches SET futile_claims = 'text' WHERE id = :id",
     ],
 )
 def test_a_batch_whose_row_cannot_be_read_fails_and_hurts_no_other(
@@ -489,6 +490,45 @@ def test_a_batch_whose_row_cannot_be_read_fails_and_hurts_no_other(
     assert settled == [(0, 20, False), (20, 0, False), (20, 0, False)]
     newsroom.ledger.tidy()
     assert newsroom.alert(alert.id).state == AlertState.FINISHED
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_alert_whose_row_cannot_be_read_fails_after_five_claims_and_hurts_no_other(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.opt_in(3)
+    damaged, alert = newsroom.release(), newsroom.release("Another")
+    plan_all(newsroom.ledger)
+    with newsroom.db.write() as session:
+        nonsense = text("UPDATE alerts SET closing_as = 'nonsense' WHERE id = :id")
+        session.execute(nonsense, {"id": damaged.id})
+
+    newsroom.deliver()
+
+    [batch] = newsroom.batches(damaged.id)
+    assert (batch.futile_claims, batch.failed) == (1, 0)
+    assert newsroom.counts(alert.id) == {"audience": 3, "accepted": 3}
+    for _ in range(MOST_FUTILE_CLAIMS - 1):
+        with newsroom.changing(batch) as row:
+            row.not_before -= HOUR
+        newsroom.deliver()
+    [batch] = newsroom.batches(damaged.id)
+    assert batch.failed == 3
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_row_whose_text_is_damaged_is_rejected_alone(newsroom: Newsroom) -> None:
+    """To SQLite's driver that is an OperationalError, like a file that cannot be opened."""
+    newsroom.opt_in(3)
+    with newsroom.db.write() as session:
+        session.execute(
+            text("UPDATE subscriptions SET endpoint = CAST(x'68747470ff' AS TEXT) WHERE id = 2")
+        )
+    alert = newsroom.release()
+
+    newsroom.deliver()
+
+    assert newsroom.counts(alert.id) == {"audience": 3, "accepted": 2, "rejected": 1}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -5,7 +5,6 @@ import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import count
 from typing import Any, NoReturn
 
@@ -17,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from notifier import backlog
+from notifier.db import now_of
 from notifier.delivery import Delivery
 from notifier.ledger import LEASE, Lease, Ledger
 from notifier.models import Alert, AlertKind, AlertState, Subscription
@@ -182,38 +182,43 @@ def test_a_slow_push_service_does_not_hold_up_the_readers_of_another(
     assert beside[SLOW][-1] < 2_000 / 50 * 3 * 1.5, "it gets half of the room all the time"
 
 
-@pytest.mark.parametrize("looks_first", [True, False])
+@pytest.mark.parametrize("at", ["before the look", "in the look", "in the claim"])
 def test_what_was_due_during_a_stall_of_the_database_is_not_taken_over(
     publication: Publication,
     simulate: Simulate,
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    looks_first: bool,
+    at: str,
 ) -> None:
     """Every lease has run out by then, this worker's own among them."""
     publication.add_readers(300)
     simulation, delivery = simulate(lambda _: 0.4)
     alert = publication.release()
     candidates, may_take_over = backlog.candidates, []
+    claim_takes: list[int] = []
 
-    def stall_once(session: Session, *, take_over: bool, ahead_of: AlertKind | None) -> list[int]:
-        look = partial(candidates, session, take_over=take_over, ahead_of=ahead_of)
-        if not simulation.submitted:
-            return look()
-        may_take_over.append(take_over)
-        if len(may_take_over) > 1:
-            return look()
-        [batch] = publication.batches(alert.id)
-        with publication.changing(batch) as row:
-            row.lease_until -= HOUR
-        found = look() if looks_first else []
-        simulation.now += 16
-        return found
+    def wait_to_write(session: Session) -> datetime:
+        simulation.now += claim_takes.pop() if claim_takes else 0
+        return now_of(session)
 
-    monkeypatch.setattr(backlog, "candidates", stall_once)
+    def look(session: Session, *, take_over: bool, ahead_of: AlertKind | None) -> list[int]:
+        stalls = bool(simulation.submitted) and not may_take_over
+        if stalls:
+            may_take_over.append(take_over)
+            [batch] = publication.batches(alert.id)
+            with publication.changing(batch) as row:
+                row.lease_until -= HOUR
+        found = candidates(session, take_over=take_over, ahead_of=ahead_of)
+        if stalls and at == "in the claim":
+            claim_takes.append(16)
+        elif stalls:
+            simulation.now += 16
+        return [] if stalls and at == "before the look" else found
+
+    monkeypatch.setattr(backlog, "candidates", look)
+    monkeypatch.setattr("notifier.ledger.now_of", wait_to_write)
     delivery.run(LONG)
 
-    assert may_take_over[0]
+    assert may_take_over == [True]
     assert len(simulation.submitted) == 300
     assert publication.counts(alert.id) == {"audience": 300, "accepted": 300}
 
