@@ -50,11 +50,13 @@ def opt_in(
 
 
 def replace_worker(browser: Browser, site: Site, text: str) -> None:
-    """Has the site serve another worker, and the browser on the site's page take it over."""
+    """Has the site serve another worker, and waits until the browser has put it in place."""
     site.put("/notifier/sw.js", text, "text/javascript")
     found = "navigator.serviceWorker.getRegistration('/notifier/').then((found) => "
-    browser.evaluate(f"{found} found.update()).then(() => true)")
-    browser.wait_for(f"{found} !found.installing && found.active.state === 'activated')")
+    browser.evaluate(f"{found} (window.replaced = found.active, found.update())).then(() => true)")
+    browser.wait_for(
+        f"{found} ![null, replaced].includes(found.active) && found.active.state === 'activated')"
+    )
 
 
 def make_alert(site: Site, **changes: Any) -> Alert:
