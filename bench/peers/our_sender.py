@@ -54,7 +54,7 @@ def prepare(order: Order, _form: str) -> Callable[[Subscriptions], list[int]]:
         statuses: list[int] = []
         left = iter([targets[reader["endpoint"]] for reader in readers])
         while len(statuses) < len(readers):
-            for target in islice(left, sender.free):
+            for target in islice(left, max(sender.free, 0)):
                 sender.submit(None, target, message)
             for _, outcome in sender.poll(POLL):
                 statuses.append(201 if isinstance(outcome, Accepted) else 0)

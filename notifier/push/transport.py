@@ -116,7 +116,7 @@ class Transport:
 
     @property
     def free(self) -> int:
-        """How many requests may be submitted now."""
+        """How many requests may be submitted now; below 0 when fewer are allowed than before."""
         return self._pace.limit - len(self._busy) - self._queued - len(self._given_up)
 
     def submit(self, token: object, request: PushRequest) -> None:
