@@ -8,14 +8,12 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import bindparam, exists, select, update
-from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
-from notifier import alerts, backlog, findings, latency, planning
+from notifier import alerts, backlog, findings, latency, planning, poison
 from notifier.backlog import Backlog, Due
 from notifier.clock import boot_time
 from notifier.db import Database, now_of
-from notifier.errors import in_one_line
 from notifier.findings import Findings
 from notifier.models import COUNTS, OPEN_STATES, Alert, AlertState, Batch, BatchMembers
 
@@ -28,12 +26,6 @@ STALL = timedelta(seconds=3)
 
 The others have had to wait, too, and so their leases only seem to have been given up.
 """
-
-MOST_FUTILE_CLAIMS = 5
-RETRY_AFTER_A_CRASH = timedelta(seconds=2)
-
-_DAMAGED = (LookupError, TypeError, ValueError, NoResultFound)
-"""What reading a damaged row raises."""
 
 _SAVE = (
     update(Batch)
@@ -181,11 +173,11 @@ class Ledger:
             futile, uncertain_bits = batch.futile_claims, batch.uncertain_bits
             if previous is not None:
                 # Its holder has neither finished nor given it back: whom has it sent to at last?
-                futile = _futile_claims(batch)
+                futile = poison.futile_claims(batch)
                 uncertain_bits |= (1 << batch.size) - 1 & ~batch.settled_bits
-            failed = futile >= MOST_FUTILE_CLAIMS
-        except _DAMAGED as error:
-            _fail_unread(session, batch_id, error)
+            failed = futile >= poison.MOST_FUTILE_CLAIMS
+        except poison.DAMAGED as error:
+            poison.fail_unread(session, batch_id, error)
             return None
         token = secrets.token_hex(16)
         values = {
@@ -231,10 +223,10 @@ class Ledger:
                 deadline=started + self._lease.total_seconds(),
                 taken_over=previous is not None,
             )
-        except _DAMAGED as error:
+        except poison.DAMAGED as error:
             # A damaged row must count as a futile claim, or it would crash workers for ever.
             session.refresh(batch)
-            _give_back_crashed(session, batch, error)
+            poison.give_back(session, batch, error)
             return None
 
     def checkpoint(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -306,7 +298,7 @@ class Ledger:
             batch = session.get(Batch, lease.batch_id, with_for_update=True)
             if batch is None or batch.claim_token != lease.token:
                 return
-            _give_back_crashed(session, batch, error)
+            poison.give_back(session, batch, error)
         with self._db.write() as session:
             alerts.end_if_settled(session, lease.alert.id)
 
@@ -332,7 +324,7 @@ class Ledger:
             try:
                 with self._db.write() as session:
                     self._tidy(session, alert_id)
-            except _DAMAGED as error:
+            except poison.DAMAGED as error:
                 log.error("alert_damaged", alert=alert_id, error=type(error).__name__)
                 damage = damage or error
         if damage is not None:
@@ -368,40 +360,5 @@ class Ledger:
         return saved.one_or_none() is not None
 
 
-def _give_back_crashed(session: Session, batch: Batch, error: Exception) -> None:
-    batch.futile_claims = _futile_claims(batch)
-    batch.last_error = in_one_line(error)
-    batch.claim_token = None
-    batch.lease_until = None
-    batch.not_before = now_of(session) + RETRY_AFTER_A_CRASH
-    if batch.futile_claims >= MOST_FUTILE_CLAIMS:
-        batch.failed += batch.waiting
-        batch.waiting = 0
-        batch.is_open = False
-
-
-def _fail_unread(session: Session, batch_id: int, error: Exception) -> None:
-    """Give up a batch whose row cannot be read, and so could not be given back either."""
-    log.error("batch_damaged", batch=batch_id, error=type(error).__name__)
-    session.execute(
-        update(Batch)
-        .where(Batch.id == batch_id, Batch.is_open)
-        .values(
-            failed=Batch.failed + Batch.waiting,
-            waiting=0,
-            is_open=False,
-            claim_token=None,
-            lease_until=None,
-            last_error=in_one_line(error),
-        )
-        .execution_options(synchronize_session=False)
-    )
-
-
 def _has_stalled(since: float) -> bool:
     return boot_time() - since > STALL.total_seconds()
-
-
-def _futile_claims(batch: Batch) -> int:
-    """How many claims in a row have settled nobody, the one that has just ended among them."""
-    return batch.futile_claims + 1 if batch.waiting == batch.waiting_at_claim else 0

@@ -27,8 +27,9 @@ from sqlalchemy.orm import Session
 from notifier import backlog
 from notifier.db import Database, now_of
 from notifier.health import ServiceHealth
-from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, Ledger
+from notifier.ledger import Lease, Ledger
 from notifier.models import Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
+from notifier.poison import MOST_FUTILE_CLAIMS
 
 # The database
 

@@ -6,8 +6,9 @@ from publication import HOUR, Publication
 
 from notifier import reached
 from notifier.db import Database, now_of
-from notifier.ledger import MOST_FUTILE_CLAIMS, Ledger
+from notifier.ledger import Ledger
 from notifier.models import Alert, AlertKind, AlertState, Subscription
+from notifier.poison import MOST_FUTILE_CLAIMS
 
 CORRECTING = [AlertKind.CORRECTION, AlertKind.WITHDRAWAL]
 

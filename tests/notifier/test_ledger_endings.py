@@ -9,8 +9,9 @@ from together import together
 from notifier.backlog import Due
 from notifier.config import Settings
 from notifier.db import Database
-from notifier.ledger import MOST_FUTILE_CLAIMS, Lease, LeaseLost, Ledger
+from notifier.ledger import Lease, LeaseLost, Ledger
 from notifier.models import AlertKind, AlertState
+from notifier.poison import MOST_FUTILE_CLAIMS
 
 # Early ends
 

@@ -37,14 +37,13 @@ from notifier.db import Database
 from notifier.errors import Conflict
 from notifier.ledger import (
     LEASE,
-    MOST_FUTILE_CLAIMS,
-    RETRY_AFTER_A_CRASH,
     Lease,
     LeaseLost,
     Ledger,
 )
 from notifier.models import COUNTS, Alert, AlertKind, AlertState, Batch, BatchMembers, Subscription
 from notifier.planning import BATCHES_A_STEP, LATER_BATCHES
+from notifier.poison import MOST_FUTILE_CLAIMS, RETRY_AFTER_A_CRASH
 from notifier.push_services import GoneEndpoint
 from notifier.reached import bits as reached_bits
 
@@ -87,7 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.db = Database(f"sqlite:///{path}")
         self.stack.callback(self.db.close)
         self.clock = Clock()
-        for name in ("ledger", "backlog", "alerts", "planning"):
+        for name in ("ledger", "poison", "backlog", "alerts", "planning"):
             now_of = patch(f"notifier.{name}.now_of", lambda _: self.clock.now)
             self.stack.enter_context(now_of)
         for name in ("batch_run", "ledger", "delivery"):
